@@ -1,0 +1,330 @@
+// Tasks: coroutines on the event loop.
+#include "bridge/sched.h"
+
+#include "bridge/sched_internal.h"
+
+#include <assert.h>
+#include <lauxlib.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define TASK "rt.task"
+
+typedef struct join_op {
+    kl_op op;
+    kl_task *target;
+    struct join_op *next;
+} join_op;
+
+kl_sched *kl_sched_of(lua_State *L)
+{
+    return *(kl_sched **)lua_getextraspace(L); // new threads copy it from the main one
+}
+
+uv_loop_t *kl_sched_loop(const kl_sched *sched)
+{
+    return sched->loop;
+}
+
+kl_sched *kl_sched_new(lua_State *L, uv_loop_t *loop)
+{
+    kl_sched *sched = calloc(1, sizeof *sched);
+    if (sched == NULL)
+        return NULL;
+    sched->main = L;
+    sched->loop = loop;
+    *(kl_sched **)lua_getextraspace(L) = sched;
+    return sched;
+}
+
+void kl_sched_free(kl_sched *sched)
+{
+    free(sched);
+}
+
+void kl_sched_ready(kl_sched *sched, kl_task *task)
+{
+    if (task->queued || task->done)
+        return;
+    task->queued = true;
+    task->next_ready = NULL;
+    if (sched->ready_last != NULL)
+        sched->ready_last->next_ready = task;
+    else
+        sched->ready_first = task;
+    sched->ready_last = task;
+}
+
+// Errors leave a task as tables with a `traceback`; a plain message becomes { kind = "error" }.
+static int describe_error(lua_State *L)
+{
+    if (!lua_istable(L, 1)) {
+        lua_newtable(L);
+        lua_pushliteral(L, "error");
+        lua_setfield(L, -2, "kind");
+        luaL_tolstring(L, 1, NULL);
+        lua_setfield(L, -2, "message");
+        lua_replace(L, 1);
+    }
+    lua_settop(L, 1);
+    lua_pushliteral(L, "traceback");
+    if (lua_rawget(L, 1) == LUA_TNIL) {
+        lua_pushliteral(L, "traceback");
+        luaL_traceback(L, L, NULL, 1);
+        lua_rawset(L, 1);
+    }
+    lua_settop(L, 1);
+    return 1;
+}
+
+static int body_ended(lua_State *L, int status, lua_KContext context)
+{
+    (void)context;
+    lua_pushboolean(L, status == LUA_OK || status == LUA_YIELD);
+    lua_replace(L, 1); // over the message handler
+    return lua_gettop(L);
+}
+
+// The frame under every task: function and arguments are on its stack.
+static int task_body(lua_State *L)
+{
+    lua_pushcfunction(L, describe_error);
+    lua_insert(L, 1);
+    int status = lua_pcallk(L, lua_gettop(L) - 2, LUA_MULTRET, 1, 0, body_ended);
+    return body_ended(L, status, 0);
+}
+
+static int task_gc(lua_State *L)
+{
+    kl_task *task = luaL_checkudata(L, 1, TASK);
+    if (!task->done && task->sched != NULL) { // the state closes under an unfinished task
+        task->done = true;
+        task->sched->tasks--;
+    }
+    return 0;
+}
+
+static kl_task *task_new(lua_State *L)
+{
+    kl_task *task = lua_newuserdatauv(L, sizeof *task, 2); // 1: its thread, 2: its locals
+    memset(task, 0, sizeof *task);
+    task->self_ref = LUA_NOREF;
+    task->cancel_ref = LUA_NOREF;
+    task->done = true; // until it is whole
+    luaL_newmetatable(L, TASK);
+    lua_pushcfunction(L, task_gc);
+    lua_setfield(L, -2, "__gc");
+    lua_setmetatable(L, -2);
+    return task;
+}
+
+kl_task *kl_task_spawn(lua_State *L, int nargs)
+{
+    kl_sched *sched = kl_sched_of(L);
+    luaL_checkstack(L, nargs + 4, "too many arguments of a task");
+    kl_task *task = task_new(L);
+    lua_newtable(L);
+    lua_setiuservalue(L, -2, 2);
+    lua_State *thread = lua_newthread(L);
+    lua_setiuservalue(L, -2, 1);
+    lua_insert(L, -(nargs + 2)); // the task under the function and its arguments
+    if (!lua_checkstack(thread, nargs + 4))
+        luaL_error(L, "too many arguments of a task");
+    lua_pushcfunction(thread, task_body);
+    lua_xmove(L, thread, nargs + 1);
+    lua_pushvalue(L, -1);
+    task->self_ref = luaL_ref(L, LUA_REGISTRYINDEX);
+    task->sched = sched;
+    task->thread = thread;
+    task->results = nargs + 1; // the arguments of the first resume
+    task->done = false;
+    sched->tasks++;
+    kl_sched_ready(sched, task);
+    return task;
+}
+
+static void task_finished(kl_sched *sched, kl_task *task, bool ok, int results)
+{
+    task->done = true;
+    task->ok = ok;
+    task->results = results;
+    sched->tasks--;
+    for (join_op *join = task->joiners; join != NULL; join = join->next)
+        kl_op_settle(&join->op);
+    task->joiners = NULL;
+    if (task->cancel_ref != LUA_NOREF) // a cancel that came too late
+        luaL_unref(sched->main, LUA_REGISTRYINDEX, task->cancel_ref);
+    task->cancel_ref = LUA_NOREF;
+    luaL_unref(sched->main, LUA_REGISTRYINDEX, task->self_ref);
+    task->self_ref = LUA_NOREF;
+}
+
+static void resume(kl_sched *sched, kl_task *task)
+{
+    kl_task *outer = sched->current;
+    int nargs = task->waiting == NULL ? task->results : 0;
+    int results = 0;
+    sched->current = task;
+    int status = lua_resume(task->thread, sched->main, nargs, &results);
+    sched->current = outer;
+    if (status == LUA_YIELD) {
+        if (task->waiting != NULL)
+            return;
+        // A bare coroutine.yield in a task: nothing would ever wake it.
+        lua_settop(task->thread, 0);
+        lua_pushboolean(task->thread, 0);
+        lua_pushliteral(task->thread, "coroutine.yield outside a coroutine of your own");
+        task_finished(sched, task, false, 2);
+        return;
+    }
+    // task_body catches everything but memory running out inside it: then the error is on top.
+    if (status != LUA_OK) {
+        lua_pushboolean(task->thread, 0);
+        lua_insert(task->thread, -2);
+        results = 2;
+    }
+    task_finished(sched, task, status == LUA_OK && lua_toboolean(task->thread, -results), results);
+}
+
+static void run_ready(kl_sched *sched)
+{
+    while (sched->ready_first != NULL) {
+        kl_task *task = sched->ready_first;
+        sched->ready_first = task->next_ready;
+        if (sched->ready_first == NULL)
+            sched->ready_last = NULL;
+        task->queued = false;
+        // Keeps the object through the resume that may end it.
+        lua_rawgeti(sched->main, LUA_REGISTRYINDEX, task->self_ref);
+        resume(sched, task);
+        lua_pop(sched->main, 1);
+    }
+}
+
+// Every task waits and nothing of the loop can wake one: say so instead of hanging.
+static void break_deadlock(lua_State *L, kl_task *root)
+{
+    lua_newtable(L);
+    lua_pushliteral(L, "deadlock");
+    lua_setfield(L, -2, "kind");
+    lua_pushliteral(L, "every task waits and nothing is left that could wake one");
+    lua_setfield(L, -2, "message");
+    kl_task_cancel(L, root);
+}
+
+static int push_results(lua_State *L, const kl_task *task)
+{
+    luaL_checkstack(L, task->results, "too many results of a task");
+    if (!lua_checkstack(task->thread, task->results))
+        luaL_error(L, "too many results of a task");
+    int first = lua_gettop(task->thread) - task->results + 1;
+    for (int i = 0; i < task->results; i++)
+        lua_pushvalue(task->thread, first + i);
+    lua_xmove(task->thread, L, task->results);
+    return task->results;
+}
+
+int kl_sched_run(lua_State *L, int nargs)
+{
+    kl_sched *sched = kl_sched_of(L);
+    kl_task *root = kl_task_spawn(L, nargs);
+    int index = lua_gettop(L);
+    while (!root->done) {
+        run_ready(sched);
+        if (root->done)
+            break;
+        if (uv_run(sched->loop, UV_RUN_ONCE) == 0 && sched->ready_first == NULL)
+            break_deadlock(L, root);
+    }
+    int results = push_results(L, root);
+    lua_remove(L, index);
+    return results;
+}
+
+kl_task *kl_task_check(lua_State *L, int index)
+{
+    return luaL_checkudata(L, index, TASK);
+}
+
+void kl_task_cancel(lua_State *L, kl_task *task)
+{
+    if (task->done) {
+        lua_pop(L, 1);
+        return;
+    }
+    if (task->cancel_ref != LUA_NOREF) { // one is on its way already
+        lua_pop(L, 1);
+        return;
+    }
+    task->cancel_ref = luaL_ref(L, LUA_REGISTRYINDEX);
+    kl_op *op = task->waiting;
+    if (op == NULL || op->settled)
+        return; // its result is delivered first, the cancel at the next wait
+    op->cancelled = true;
+    op->settled = true;
+    if (op->class->cancel != NULL)
+        op->class->cancel(op);
+    kl_sched_ready(task->sched, task);
+}
+
+static void join_unlink(kl_op *op)
+{
+    join_op *self = (join_op *)op;
+    for (join_op **at = &self->target->joiners; *at != NULL; at = &(*at)->next) {
+        if (*at == self) {
+            *at = self->next;
+            return;
+        }
+    }
+}
+
+static int join_push(lua_State *L, kl_op *op)
+{
+    return push_results(L, ((join_op *)op)->target);
+}
+
+static const kl_op_class join_class = {"task.join", join_unlink, join_push, NULL};
+
+int kl_task_join(lua_State *L, kl_task *task)
+{
+    lua_settop(L, 1); // the task's object stays at 1 while we wait
+    join_op *self = kl_op_new(L, sizeof *self, &join_class);
+    self->target = task;
+    if (task->done) {
+        self->op.settled = true;
+    } else {
+        self->next = task->joiners;
+        task->joiners = self;
+    }
+    return kl_op_wait(L, &self->op);
+}
+
+kl_task *kl_task_current(lua_State *L)
+{
+    kl_task *task = kl_sched_of(L)->current;
+    if (task == NULL)
+        lua_pushnil(L);
+    else
+        lua_rawgeti(L, LUA_REGISTRYINDEX, task->self_ref);
+    return task;
+}
+
+void kl_task_locals(lua_State *L, kl_task *task)
+{
+    lua_rawgeti(L, LUA_REGISTRYINDEX, task->self_ref);
+    lua_getiuservalue(L, -1, 2);
+    lua_remove(L, -2);
+}
+
+static void count_handle(uv_handle_t *handle, void *count)
+{
+    if (uv_is_active(handle) && uv_has_ref(handle) && !uv_is_closing(handle))
+        ++*(int *)count;
+}
+
+kl_live kl_sched_live(const kl_sched *sched)
+{
+    kl_live live = {.ops = sched->ops, .tasks = sched->tasks};
+    uv_walk(sched->loop, count_handle, &live.handles);
+    return live;
+}

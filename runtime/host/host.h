@@ -1,0 +1,19 @@
+// The host: a Lua state with kiln's modules in it, and the program that runs there.
+#ifndef KL_HOST_HOST_H
+#define KL_HOST_HOST_H
+
+#include <lua.h>
+#include <stddef.h>
+
+// Runs the command line and returns the exit status.
+int kl_host_main(int argc, char **argv);
+
+// Adds the searcher of embedded Lua sources, the rt.* modules and rt.host to package. [-0, +0, e]
+void kl_host_modules(lua_State *L);
+
+// The embedded source at a path of the tree ("stdlib/kiln/scope.lua"); NULL: there is none.
+const char *kl_embedded_source(const char *path, size_t *out_length);
+// The path of the embedded source number `index`, in a fixed order; NULL past the last.
+const char *kl_embedded_path(size_t index);
+
+#endif

@@ -1,0 +1,140 @@
+// Where `require` finds kiln: rt.* in the program, kiln.*, recipes.*, providers.* embedded or, for
+// development, below KILN_PATH.
+#include "host/host.h"
+
+#include "prim/prims.h"
+
+#include <lauxlib.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define KL_PRIM_ENTRY(name) int kl_open_##name(lua_State *L);
+#include "prim_list.inc"
+#undef KL_PRIM_ENTRY
+
+static const luaL_Reg prims[] = {
+#define KL_PRIM_ENTRY(name) {"rt." #name, kl_open_##name},
+#include "prim_list.inc"
+#undef KL_PRIM_ENTRY
+    {NULL, NULL}};
+
+// Pushes the whole file, or nothing and returns false. [-0, +(0|1), e]
+static bool push_file(lua_State *L, const char *file)
+{
+    luaL_Buffer buffer;
+    luaL_buffinit(L, &buffer); // may use the stack: nothing of ours is above it
+    FILE *in = fopen(file, "rb");
+    if (in == NULL)
+        return false;
+    size_t got;
+    do { // a memory error here would leak `in`, and end the program anyway
+        char *space = luaL_prepbuffer(&buffer);
+        got = fread(space, 1, LUAL_BUFFERSIZE, in);
+        luaL_addsize(&buffer, got);
+    } while (got > 0);
+    fclose(in);
+    luaL_pushresult(&buffer);
+    return true;
+}
+
+// Pushes the source of a path of the tree, or nil: KILN_PATH first. [-0, +1, e]
+static void push_source(lua_State *L, const char *path)
+{
+    const char *root = getenv("KILN_PATH");
+    if (root != NULL && root[0] != '\0') {
+        const char *file = lua_pushfstring(L, "%s/%s", root, path);
+        if (push_file(L, file)) {
+            lua_remove(L, -2);
+            return;
+        }
+        lua_pop(L, 1);
+    }
+    size_t length;
+    const char *bytes = kl_embedded_source(path, &length);
+    if (bytes != NULL)
+        lua_pushlstring(L, bytes, length);
+    else
+        lua_pushnil(L);
+}
+
+// Loads a source as text under the name of its path. [-1, +1, e]
+static void load_source(lua_State *L, const char *path)
+{
+    size_t length;
+    const char *bytes = lua_tolstring(L, -1, &length);
+    const char *chunk = lua_pushfstring(L, "@%s", path);
+    if (luaL_loadbufferx(L, bytes, length, chunk, "t") != LUA_OK)
+        lua_error(L);
+    lua_replace(L, -3);
+    lua_pop(L, 1);
+}
+
+static int search_tree(lua_State *L)
+{
+    const char *name = luaL_checkstring(L, 1);
+    const char *dotted = luaL_gsub(L, name, ".", "/");
+    bool plain = strncmp(name, "recipes.", 8) == 0 || strncmp(name, "providers.", 10) == 0;
+    const char *prefix = plain ? "" : "stdlib/";
+    static const char *const endings[] = {".lua", "/init.lua"};
+    for (size_t i = 0; i < 2; i++) {
+        const char *path = lua_pushfstring(L, "%s%s%s", prefix, dotted, endings[i]);
+        push_source(L, path);
+        if (!lua_isnil(L, -1)) {
+            load_source(L, path);
+            lua_pushstring(L, path);
+            return 2;
+        }
+        lua_pop(L, 2);
+    }
+    lua_pushfstring(L, "no module '%s' in kiln", name);
+    return 1;
+}
+
+static int host_source(lua_State *L)
+{
+    push_source(L, luaL_checkstring(L, 1));
+    return 1;
+}
+
+static int host_sources(lua_State *L)
+{
+    lua_newtable(L);
+    const char *path;
+    for (size_t i = 0; (path = kl_embedded_path(i)) != NULL; i++) {
+        lua_pushstring(L, path);
+        lua_rawseti(L, -2, (lua_Integer)i + 1);
+    }
+    return 1;
+}
+
+static const luaL_Reg host_functions[] = {
+    {"source", host_source}, {"sources", host_sources}, {NULL, NULL}};
+
+static int open_host(lua_State *L)
+{
+    luaL_newlib(L, host_functions);
+    lua_pushliteral(L, KILN_VERSION);
+    lua_setfield(L, -2, "version");
+    return 1;
+}
+
+void kl_host_modules(lua_State *L)
+{
+    lua_getfield(L, LUA_REGISTRYINDEX, LUA_PRELOAD_TABLE);
+    luaL_setfuncs(L, prims, 0);
+    lua_pushcfunction(L, open_host);
+    lua_setfield(L, -2, "rt.host");
+    lua_pop(L, 1);
+
+    lua_getglobal(L, "package");
+    lua_getfield(L, -1, "searchers");
+    for (lua_Integer i = (lua_Integer)lua_rawlen(L, -1); i >= 2; i--) { // after preload
+        lua_rawgeti(L, -1, i);
+        lua_rawseti(L, -2, i + 1);
+    }
+    lua_pushcfunction(L, search_tree);
+    lua_rawseti(L, -2, 2);
+    lua_pop(L, 2);
+}
