@@ -1,0 +1,93 @@
+---Errors of kiln: tables with a kind to match on and a message to read.
+local error_ = {}
+
+---@class kiln.Error
+---@field kind string what callers match on: cancelled stopped timeout unreachable exit auth
+---  host_key not_found exists invalid denied limit io tls protocol unsupported locked diverged …
+---@field message string what, on which host or resource, and what to do next
+---@field traceback? string
+local Error = {}
+Error.__index = Error
+Error.__name = "kiln.Error"
+
+function Error.__tostring(self)
+  return self.kind .. ": " .. self.message
+end
+
+---Makes an error; give it to `error`.
+---@param fields { kind: string, message: string, [string]: any }
+---@return kiln.Error
+function error_.new(fields)
+  assert(type(fields.kind) == "string" and type(fields.message) == "string",
+    "an error has a kind and a message")
+  return setmetatable(fields, Error)
+end
+
+---Raises an error with the given fields.
+---@param fields { kind: string, message: string, [string]: any }
+function error_.raise(fields)
+  error(error_.new(fields), 0)
+end
+
+---Turns the `nil, err` of a primitive into a raise; returns the value otherwise.
+---@generic T
+---@param value T?
+---@param err? table { kind, message }
+---@param context? string put before the message: "upload of app.service to app-green-1"
+---@return T
+function error_.check(value, err, context)
+  if value == nil and err ~= nil then
+    local raised = error_.from(err)
+    if context then raised.message = context .. ": " .. raised.message end
+    error(raised, 0)
+  end
+  return value
+end
+
+---Makes any error value a kiln.Error: tables keep their fields, text becomes kind "error".
+---@param value any
+---@return kiln.Error
+function error_.from(value)
+  if getmetatable(value) == Error then return value end
+  if type(value) ~= "table" then return error_.new { kind = "error", message = tostring(value) } end
+  if type(value.kind) ~= "string" then value.kind = "error" end
+  if type(value.message) ~= "string" then value.message = "no message" end
+  return setmetatable(value, Error)
+end
+
+---Tells whether a value is an error of one of the kinds.
+---@param value any
+---@param ... string kinds
+---@return boolean
+function error_.is(value, ...)
+  if type(value) ~= "table" then return false end
+  for i = 1, select("#", ...) do
+    if value.kind == select(i, ...) then return true end
+  end
+  return false
+end
+
+---Gives the parts of an error that a journal can keep: plain text, numbers and booleans, and lists
+---and maps of them.
+---@param value any
+---@return table
+function error_.plain(value)
+  local function copy(v, depth)
+    local kind = type(v)
+    if kind == "string" or kind == "number" or kind == "boolean" then return v end
+    if kind ~= "table" or depth > 4 then return nil end
+    local out = {}
+    for key, item in pairs(v) do
+      if type(key) == "string" or math.type(key) == "integer" then
+        out[key] = copy(item, depth + 1)
+      end
+    end
+    return out
+  end
+  local from = error_.from(value)
+  local out = {}
+  for key, item in pairs(from) do out[key] = copy(item, 1) end
+  return out
+end
+
+return error_
