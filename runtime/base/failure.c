@@ -21,6 +21,7 @@ static const char *kind_of_errno(int error)
     switch (error) {
     case ENOENT:
     case ENOTDIR:
+    case ESRCH:
         return "not_found";
     case EEXIST:
     case ENOTEMPTY:
@@ -39,6 +40,8 @@ static const char *kind_of_errno(int error)
         return "unreachable";
     case EINVAL:
     case ENAMETOOLONG:
+    case EISDIR:
+    case ELOOP:
         return "invalid";
     case EMFILE:
     case ENFILE:

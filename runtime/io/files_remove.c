@@ -1,0 +1,119 @@
+// Removing a tree by descriptors, so that a link put there meanwhile is removed, not followed.
+#include "io/files.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+enum { MAX_DEPTH = 400 }; // one descriptor a level
+
+typedef struct removal {
+    kl_buf path; // of what is being removed, for messages
+    dev_t device;
+    kl_failure *failure;
+} removal;
+
+static bool fail(removal *self, int error)
+{
+    char what[384];
+    snprintf(what, sizeof what, "cannot remove %s", kl_buf_text(&self->path));
+    kl_failure_errno(self->failure, error, what);
+    return false;
+}
+
+static bool refuse(removal *self, const char *why)
+{
+    kl_failure_set(self->failure, "invalid", 0, "cannot remove %s: %s", kl_buf_text(&self->path),
+                   why);
+    return false;
+}
+
+static bool remove_entry(removal *self, int parent, const char *name, int depth);
+
+static bool remove_contents(removal *self, int fd, int depth)
+{
+    DIR *directory = fdopendir(fd);
+    if (directory == NULL) {
+        int error = errno;
+        close(fd);
+        return fail(self, error);
+    }
+    bool ok = true;
+    struct dirent *entry;
+    while (ok && (errno = 0, entry = readdir(directory)) != NULL) {
+        if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0)
+            continue;
+        size_t length = self->path.length;
+        kl_buf_printf(&self->path, "/%s", entry->d_name);
+        ok = remove_entry(self, fd, entry->d_name, depth + 1);
+        if (ok) // else the path stays, for the message
+            self->path.data[self->path.length = length] = '\0';
+    }
+    if (ok && errno != 0)
+        ok = fail(self, errno);
+    closedir(directory);
+    return ok;
+}
+
+static bool remove_directory(removal *self, int parent, const char *name, int depth)
+{
+    if (depth > MAX_DEPTH)
+        return refuse(self, "directories nested too deep");
+    int fd = openat(parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    if (fd < 0)
+        return fail(self, errno);
+    struct stat here;
+    if (fstat(fd, &here) != 0 || (depth > 0 && here.st_dev != self->device)) {
+        close(fd);
+        return refuse(self, "another file system is mounted there");
+    }
+    self->device = here.st_dev;
+    if (!remove_contents(self, fd, depth))
+        return false;
+    return unlinkat(parent, name, AT_REMOVEDIR) == 0 || errno == ENOENT || fail(self, errno);
+}
+
+static bool remove_entry(removal *self, int parent, const char *name, int depth)
+{
+    if (unlinkat(parent, name, 0) == 0 || (depth > 0 && errno == ENOENT))
+        return true;
+    if (errno != EISDIR && errno != EPERM)
+        return fail(self, errno);
+    struct stat there;
+    if (fstatat(parent, name, &there, AT_SYMLINK_NOFOLLOW) != 0 || !S_ISDIR(there.st_mode))
+        return fail(self, EPERM);
+    return remove_directory(self, parent, name, depth);
+}
+
+static bool is_unsafe(const char *path)
+{
+    size_t length = strlen(path);
+    while (length > 0 && path[length - 1] == '/')
+        length--;
+    if (length == 0)
+        return true; // "" and "/"
+    const char *last = path + length;
+    while (last > path && last[-1] != '/')
+        last--;
+    size_t name = (size_t)(path + length - last);
+    return (name == 1 && last[0] == '.') || (name == 2 && last[0] == '.' && last[1] == '.');
+}
+
+bool kl_files_remove(const char *path, bool recursive, kl_failure *failure)
+{
+    removal self = {.failure = failure};
+    kl_buf_puts(&self.path, path);
+    bool ok;
+    if (is_unsafe(path))
+        ok = refuse(&self, "name what to remove, not '/', '.' or '..'");
+    else if (recursive)
+        ok = remove_entry(&self, AT_FDCWD, path, 0);
+    else
+        ok = remove(path) == 0 || fail(&self, errno);
+    kl_buf_free(&self.path);
+    return ok;
+}
