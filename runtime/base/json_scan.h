@@ -1,0 +1,32 @@
+// Reads JSON text (RFC 8259) strictly and says where it is wrong, before a parser builds values.
+#ifndef KL_BASE_JSON_SCAN_H
+#define KL_BASE_JSON_SCAN_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "base/buf.h"
+
+enum { KL_JSON_DEPTH = 500 }; // arrays and objects inside each other
+
+// What an empty array becomes in the copy: an array of one number that no accepted text can hold.
+#define KL_JSON_EMPTY_ARRAY "[1e999]"
+
+typedef struct kl_json_scan {
+    size_t members; // of all objects together
+    size_t at;      // where it is wrong, in bytes from 0
+    int line;       // the same, from 1
+    int column;     // in bytes, from 1
+    char message[160];
+} kl_json_scan;
+
+// False: the text is no JSON, is nested deeper than KL_JSON_DEPTH, is not UTF-8, or holds a number
+// that a double cannot carry exactly (15 digits or more before the point) or at all. When it holds
+// empty arrays, `copy` gets the text with each written as KL_JSON_EMPTY_ARRAY; else it stays empty.
+bool kl_json_scan_text(kl_json_scan *out, kl_buf *copy, const char *text, size_t length);
+
+// Finds the first key that its object has already, in a text that kl_json_scan_text accepted, and
+// describes it in `out`. False: there is none that is spelled the same.
+bool kl_json_scan_twice(kl_json_scan *out, const char *text, size_t length);
+
+#endif
