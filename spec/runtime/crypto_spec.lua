@@ -1,0 +1,86 @@
+local crypto = require "rt.crypto"
+
+local function output(command)
+  local pipe = assert(io.popen(command .. " 2>&1"))
+  local text = pipe:read("a")
+  local ok = pipe:close()
+  return text, ok
+end
+
+local function temporary(text)
+  local path = os.tmpname()
+  local file = assert(io.open(path, "wb"))
+  file:write(text)
+  file:close()
+  return path
+end
+
+describe("rt.crypto", function()
+  it("gives the SHA-256 of the standard's examples", function()
+    assert.equal("e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
+      crypto.sha256(""))
+    assert.equal("ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad",
+      crypto.sha256("abc"))
+  end)
+
+  it("gives a file's SHA-256 as sha256sum does, and an error that names a missing file", function()
+    local path = temporary(("kiln\0"):rep(100000))
+    assert.equal(output("sha256sum " .. path):match("^%x+"), crypto.sha256_file(path))
+    os.remove(path)
+    local value, err = crypto.sha256_file(path)
+    assert.is_nil(value)
+    assert.equal("not_found", err.kind)
+    assert.matches(path, err.message, 1, true)
+  end)
+
+  it("gives the HMAC of RFC 4231's cases 1 and 2", function()
+    assert.equal("b0344c61d8db38535ca8afceaf0bf12b881dc200c9833da726e9376c2e32cff7",
+      crypto.hmac_sha256(("\x0b"):rep(20), "Hi There"))
+    assert.equal("5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843",
+      crypto.hmac_sha256("Jefe", "what do ya want for nothing?"))
+    assert.equal(32, #crypto.hmac_sha256("k", "v", { raw = true }))
+  end)
+
+  it("encodes and decodes base64 of every length", function()
+    for length = 0, 20 do
+      local bytes = length == 0 and "" or crypto.random(length)
+      assert.equal(bytes, crypto.unbase64(crypto.base64(bytes)))
+    end
+    assert.equal("aGVsbG8=", crypto.base64("hello"))
+    assert.equal("invalid", select(2, crypto.unbase64("a$==")).kind)
+    assert.equal("invalid", select(2, crypto.unbase64("abc")).kind)
+  end)
+
+  it("makes key pairs that OpenSSH reads", function()
+    local pair = crypto.ed25519_keypair("kiln@spec")
+    assert.equal("<secret>", tostring(pair.private))
+    local path = temporary(crypto.reveal(pair.private))
+    os.execute("chmod 600 " .. path)
+    assert.equal(pair.public .. "\n", (output("ssh-keygen -y -f " .. path)))
+    local shown = output("ssh-keygen -l -f " .. path)
+    assert.matches(crypto.fingerprint(pair.public), shown, 1, true)
+    assert.matches("kiln@spec", shown, 1, true)
+    os.remove(path)
+  end)
+
+  it("never makes the same key twice", function()
+    assert.not_equal(crypto.ed25519_keypair().public, crypto.ed25519_keypair().public)
+  end)
+
+  it("refuses what is no public key line", function()
+    assert.equal("invalid", select(2, crypto.fingerprint("nonsense")).kind)
+    assert.equal("invalid", select(2, crypto.fingerprint("ssh-ed25519 !!!!")).kind)
+  end)
+
+  it("keeps a secret's bytes from sight", function()
+    local secret = crypto.secret("hunter2")
+    assert.equal("<secret>", tostring(secret))
+    assert.has_error(function() return secret .. "x" end)
+    assert.has_error(function() return secret.bytes end)
+    assert.has_error(function() return #secret end)
+    assert.equal("hunter2", crypto.reveal(secret))
+    assert.is_true(crypto.is_secret(secret))
+    assert.is_false(crypto.is_secret("hunter2"))
+    assert.equal(crypto.sha256("hunter2"), crypto.sha256(secret))
+  end)
+end)
