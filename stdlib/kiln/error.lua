@@ -67,27 +67,31 @@ function error_.is(value, ...)
   return false
 end
 
----Gives the parts of an error that a journal can keep: plain text, numbers and booleans, and lists
----and maps of them.
----@param value any
+---Copies a table to what a journal can keep: text, numbers and booleans, lists and maps of them.
+---@param fields table
 ---@return table
-function error_.plain(value)
-  local function copy(v, depth)
-    local kind = type(v)
-    if kind == "string" or kind == "number" or kind == "boolean" then return v end
-    if kind ~= "table" or depth > 4 then return nil end
+function error_.plain_fields(fields)
+  local function copy(value, depth)
+    local kind = type(value)
+    if kind == "string" or kind == "boolean" then return value end
+    if kind == "number" then return value == value and math.abs(value) < 1e14 and value or nil end
+    if kind ~= "table" or depth > 5 then return nil end
     local out = {}
-    for key, item in pairs(v) do
+    for key, item in pairs(value) do
       if type(key) == "string" or math.type(key) == "integer" then
         out[key] = copy(item, depth + 1)
       end
     end
     return out
   end
-  local from = error_.from(value)
-  local out = {}
-  for key, item in pairs(from) do out[key] = copy(item, 1) end
-  return out
+  return copy(fields, 0)
+end
+
+---Gives the parts of an error that a journal can keep.
+---@param value any
+---@return table
+function error_.plain(value)
+  return error_.plain_fields(error_.from(value))
 end
 
 return error_

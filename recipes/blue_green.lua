@@ -1,0 +1,36 @@
+---Replaces a service's machines with no request lost: new machines beside the old, the front moved
+---when the new ones answer, the old ones kept until that is certain.
+local rollout = require "recipes.rollout"
+
+---@class kiln.BlueGreenSpec
+---@field service string
+---@field image table from `recipes.bake`
+---@field version? string compared with the health answer's `version`, when it has one
+---@field front kiln.Address
+---@field health kiln.Health
+---@field size? string
+---@field count? integer machines (1; an address points to the first)
+---@field user_data? string
+---@field drain? number seconds for connections to the old machines to end (30)
+---@field keep? number seconds that the old machines are kept for a rollback (900); 0 retires them
+
+---Puts an image into service.
+---@async
+---@param run kiln.Run
+---@param spec kiln.BlueGreenSpec
+---@return table result { service, version, ip, summary }
+local function blue_green(run, spec)
+  local plan = rollout.plan(run, spec)
+  local greens = run:transaction(function(undo)
+    local machines = rollout.boot(run, plan, spec, undo)
+    for _, one in ipairs(machines) do rollout.probe(run, one.address, spec.health, nil) end
+    rollout.move(run, plan, spec.front, machines[1], undo)
+    rollout.probe(run, spec.front.ip, spec.health, spec.version)
+    return machines
+  end, { undone = rollout.before(plan, spec) })
+  rollout.promote(run, plan, spec, greens)
+  rollout.settle_old(run, plan, spec)
+  return rollout.result(run, plan, spec)
+end
+
+return blue_green

@@ -1,0 +1,199 @@
+---The stages that rollouts share: boot beside the old, probe, move the front, drain, keep.
+local http_probe = require "kiln.probe"
+local op = require "kiln.op"
+local service = require "kiln.service"
+
+local rollout = {}
+
+---@class kiln.Health
+---@field path string
+---@field port integer
+---@field within? number seconds until it must answer (90)
+---@field successes? integer good answers in a row (3)
+
+---@class kiln.RolloutPlan
+---@field serving? table release record
+---@field kept? table release record
+---@field colour "blue"|"green"
+---@field serial integer
+
+---Reads what serves now and chooses the other colour.
+---@async
+---@param run kiln.Run
+---@param spec table
+---@return kiln.RolloutPlan
+function rollout.plan(run, spec)
+  local now = service.current(run, spec.service)
+  local colour = now.serving and now.serving.colour == "blue" and "green" or "blue"
+  return { serving = now.serving, kept = now.kept, colour = colour, serial = now.serial }
+end
+
+---Says what serves when a rollout is undone.
+---@param plan kiln.RolloutPlan
+---@param spec table
+---@return string
+function rollout.before(plan, spec)
+  local old = plan.serving
+  if not old then return ("%s serves nothing, as before"):format(spec.service) end
+  return ("%s still serves %s on %s"):format(spec.service, old.version, old.machines[1].name)
+end
+
+local function names(spec, plan)
+  local stem = ("%s-%s-%d"):format(spec.service, plan.colour, plan.serial)
+  if (spec.count or 1) == 1 then return { stem } end
+  local list = {}
+  for index = 1, spec.count do list[index] = stem .. "-" .. index end
+  return list
+end
+
+---Creates the new machines and waits until they are ready.
+---@async
+---@param run kiln.Run
+---@param plan kiln.RolloutPlan
+---@param spec table
+---@param undo fun(name: string, action: fun())
+---@return kiln.Machine[]
+function rollout.boot(run, plan, spec, undo)
+  local wanted = names(spec, plan)
+  return run:step {
+    name = (#wanted == 1 and "machine " or "machines ") .. table.concat(wanted, ", "),
+    perform = function()
+      local machines = run.cloud:machines {
+        names = wanted, image = spec.image.id, size = spec.size, user_data = spec.user_data,
+        colour = plan.colour,
+        tags = { kiln_service = spec.service, kiln_colour = plan.colour },
+      }
+      local addresses = {}
+      for _, one in ipairs(machines) do
+        undo("machine " .. one.name, function()
+          one:destroy()
+          return nil, "destroyed"
+        end)
+      end
+      for index, one in ipairs(machines) do
+        one:ready()
+        addresses[index] = one.address
+      end
+      return machines, table.concat(addresses, ", ") .. "  ready (ssh, cloud-init)"
+    end,
+  }
+end
+
+---Probes a health address until it answers well several times in a row.
+---@async
+---@param run kiln.Run
+---@param ip string
+---@param health kiln.Health
+---@param version? string what the answer's `version` must be
+function rollout.probe(run, ip, health, version)
+  local where = ("%s:%d%s"):format(ip, health.port, health.path)
+  run:step {
+    name = "probe http " .. where,
+    perform = function()
+      local seen = op.call {
+        name = "probe " .. where, class = "read", quiet = true, args = { version = version },
+        perform = function()
+          return http_probe.http {
+            host = ip, port = health.port, path = health.path, version = version,
+            within = health.within or 90, successes = health.successes or 3,
+          }
+        end,
+      }
+      return seen, ("%d ×%d%s"):format(seen.last.status, health.successes or 3,
+        version and ", version " .. version or "")
+    end,
+  }
+end
+
+---Points the front to the new machine; undoing points it back.
+---@async
+---@param run kiln.Run
+---@param plan kiln.RolloutPlan
+---@param front kiln.Address
+---@param machine kiln.Machine
+---@param undo fun(name: string, action: fun())
+function rollout.move(run, plan, front, machine, undo)
+  run:step {
+    name = ("address %s %s"):format(front.name, front.ip),
+    perform = function()
+      local before = front:target()
+      undo("address " .. front.name, function()
+        front:assign(before)
+        return nil, plan.serving and "back to " .. plan.serving.machines[1].name or "unassigned"
+      end)
+      front:assign(machine.id)
+      local from = plan.serving and plan.serving.machines[1].name or "none"
+      return nil, ("%s → %s"):format(from, machine.name)
+    end,
+  }
+end
+
+---Records the new release as serving and the old one as kept.
+---@async
+---@param run kiln.Run
+---@param plan kiln.RolloutPlan
+---@param spec table
+---@param machines kiln.Machine[]
+function rollout.promote(run, plan, spec, machines)
+  local records = {}
+  for index, one in ipairs(machines) do records[index] = one:record() end
+  plan.kept_until = service.promote(run, {
+    service = spec.service, version = spec.version or spec.image.name, image = spec.image.name,
+    colour = plan.colour, serial = plan.serial, machines = records, health = spec.health,
+    address = { id = spec.front.id, name = spec.front.name, ip = spec.front.ip },
+    keep = spec.keep or 900,
+  })
+end
+
+local function destroy_all(run, record)
+  run:step {
+    name = "retire " .. record.machines[1].name,
+    perform = function()
+      for _, row in ipairs(record.machines) do run.cloud:existing(row):destroy() end
+      service.retired(run, record)
+      return nil, "destroyed"
+    end,
+  }
+end
+
+---Lets the old machines' connections end; retires what was kept before, and the old ones if they
+---are not to be kept.
+---@async
+---@param run kiln.Run
+---@param plan kiln.RolloutPlan
+---@param spec table
+function rollout.settle_old(run, plan, spec)
+  if plan.serving then
+    for _, row in ipairs(plan.serving.machines) do
+      run:step {
+        name = "drain " .. row.name,
+        perform = function()
+          local left = run.cloud:existing(row):drain(spec.front, { within = spec.drain })
+          return left, ("%d connections left"):format(left)
+        end,
+      }
+    end
+    if spec.keep == 0 then destroy_all(run, plan.serving) end
+  end
+  if plan.kept then destroy_all(run, plan.kept) end
+end
+
+---Says what happened, for the last line and for callers.
+---@param run kiln.Run
+---@param plan kiln.RolloutPlan
+---@param spec table
+---@return table result
+function rollout.result(run, plan, spec)
+  local version = spec.version or spec.image.name
+  local parts = { ("%s serves %s on %s"):format(spec.service, version, spec.front.ip) }
+  if plan.serving and plan.kept_until then
+    parts[2] = ("%s kept until %s"):format(plan.serving.colour, plan.kept_until.clock)
+    parts[3] = "undo: kiln rollback " .. spec.service
+  end
+  return {
+    service = spec.service, version = version, ip = spec.front.ip, run = run.id,
+    summary = table.concat(parts, " · "),
+  }
+end
+
+return rollout

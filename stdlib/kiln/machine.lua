@@ -1,0 +1,309 @@
+---A machine as recipes see it: commands and files over SSH, each a journaled operation.
+local fs = require "rt.fs"
+local timer = require "rt.timer"
+local error_ = require "kiln.error"
+local guard = require "kiln.guard"
+local machine_keys = require "kiln.machine_keys"
+local op = require "kiln.op"
+local scope = require "kiln.scope"
+local ssh = require "kiln.ssh"
+
+local machine = {}
+
+---@class kiln.Machine
+---@field id string
+---@field name string
+---@field address string
+---@field image string
+---@field row table what the provider said, and the pinned host key
+---@field private on kiln.Run
+local Machine = {}
+Machine.__index = Machine
+
+---Makes the object of a machine's row.
+---@param run kiln.Run
+---@param row table
+---@return kiln.Machine
+function machine.new(run, row)
+  return setmetatable({
+    on = run, row = row, id = row.id, name = row.name, address = row.address, image = row.image,
+  }, Machine)
+end
+
+---Closes the connections of a run.
+---@param run kiln.Run
+function machine.close_all(run)
+  for _, session in pairs(run.sessions or {}) do session:close() end
+  run.sessions = {}
+end
+
+local function drop_session(self)
+  local sessions = self.on.sessions or {}
+  local session = sessions[self.id]
+  sessions[self.id] = nil
+  if session then session:close() end
+end
+
+---Gives the kept connection, or makes one; waits until the machine answers.
+local function session_of(self, within)
+  local run = self.on
+  run.sessions = run.sessions or {}
+  local kept = run.sessions[self.id]
+  if kept and kept:alive() then return kept end
+  drop_session(self)
+  local key = machine_keys.project(run.store.folder)
+  local session = ssh.connect {
+    host = self.address, name = self.name, user = "root", key = key,
+    host_key = self.row.host_key, within = within or 60,
+  }
+  run.sessions[self.id] = session
+  return session
+end
+
+---Does something over SSH; a lost connection is made again until the time is over. Only for what
+---may be done twice.
+local function persist(self, within, action)
+  local deadline = timer.now() + within
+  while true do
+    local ok, result = xpcall(function()
+      return action(session_of(self, math.max(deadline - timer.now(), 1)), deadline - timer.now())
+    end, error_.from)
+    if ok then return result end
+    if not error_.is(result, "unreachable") or timer.now() >= deadline then
+      result.machine = self.name
+      error(result, 0)
+    end
+    drop_session(self)
+    timer.sleep(0.2)
+  end
+end
+
+local function cloud_init_result(self, session, within)
+  local answer = session:run("cloud-init status --wait --long 2>&1", {
+    check = false, timeout = within,
+  })
+  local state = answer.out:match("status: (%S+)") or "unknown"
+  if state == "done" or state == "disabled" then return end
+  local log = session:run("tail -n 5 /var/log/cloud-init.log /var/log/cloud-init-output.log 2>&1", {
+    check = false, timeout = 10,
+  })
+  error_.raise {
+    kind = "exit", machine = self.name, output = answer.out .. log.out,
+    message = ("cloud-init of %s ended with status %s"):format(self.name, state),
+  }
+end
+
+---Waits until the machine is ready: it has an address, SSH answers with the pinned key, cloud-init
+---has finished without error.
+---@async
+---@param opts? { within: number? } seconds (180)
+---@return kiln.Machine self
+function Machine:ready(opts)
+  local within = opts and opts.within or 180
+  local row = op.call {
+    name = "ready " .. self.name, class = "read", args = { id = self.id }, quiet = true,
+    perform = function()
+      local deadline = timer.now() + within
+      local driver = self.on.cloud.driver
+      local now = driver:machine(self.id)
+      while now and (now.state == "new" or (now.address or "") == "") do
+        if timer.now() > deadline then
+          error_.raise { kind = "timeout", machine = self.name,
+            message = ("%s got no address within %g s"):format(self.name, within) }
+        end
+        timer.sleep(0.5)
+        now = driver:machine(self.id)
+      end
+      if not now or now.state == "stopped" then
+        error_.raise { kind = "unreachable", machine = self.name,
+          message = ("%s is %s"):format(self.name, now and "switched off" or "gone") }
+      end
+      self.address = now.address
+      persist(self, within, function(session, left) cloud_init_result(self, session, left) end)
+      return { address = now.address }
+    end,
+  }
+  self.address, self.row.address = row.address, row.address
+  return self
+end
+
+local function report_line(self, key)
+  return function(line, stream)
+    self.on:emit { type = "line", stream = stream, text = line, name = self.name, key = key }
+  end
+end
+
+---Runs a shell command as root, once: when the connection or kiln dies, the command goes on and its
+---result is read later. Raises `exit` (non-zero status), `timeout`, `unreachable`.
+---@async
+---@param command string shell text; quote words with `kiln.sh.quote`
+---@param opts? { timeout: number?, check: boolean?, stdin: string?, name: string? } seconds (300);
+---  raise on a non-zero exit (true); what the step is called (the command's first line)
+---@return { code: integer, out: string, err: string } done
+function Machine:run(command, opts)
+  opts = opts or {}
+  local within = opts.timeout or 300
+  local title = opts.name or command:match("^%s*([^\n]*)")
+  if #title > 60 then title = title:sub(1, 57) .. "..." end
+  local done = op.call {
+    name = ("run %s: %s"):format(self.name, title), class = "once",
+    args = { machine = self.id, command = command, stdin = opts.stdin },
+    perform = function(token)
+      local ok, result = xpcall(persist, error_.from, self, within, function(session, left)
+        return session:run(guard.command(token, command), {
+          check = false, stdin = opts.stdin, timeout = left, on_line = report_line(self, token),
+        })
+      end)
+      if ok then return { code = result.code, out = result.out, err = result.err } end
+      if error_.is(result, "timeout", "cancelled") then
+        local session = self.on.sessions[self.id]
+        if session then session:run(guard.stop(token), { check = false, timeout = 10 }) end
+      end
+      if error_.is(result, "timeout") then
+        result.message = ("%s: '%s' did not end within %g s and was ended")
+          :format(self.name, title, within)
+      end
+      error(result, 0)
+    end,
+  }
+  if done.code == guard.interrupted or done.code == guard.unstarted then
+    error_.raise {
+      kind = "exit", machine = self.name, code = done.code, output = done.out .. done.err,
+      message = ("%s: '%s' was cut off by a restart of the machine; whether it took effect is "
+        .. "unknown"):format(self.name, title),
+    }
+  end
+  if done.code ~= 0 and opts.check ~= false then
+    error_.raise {
+      kind = "exit", machine = self.name, code = done.code, output = done.out .. done.err,
+      message = ("%s: '%s' ended with status %d"):format(self.name, title, done.code),
+    }
+  end
+  return done
+end
+
+---Notes a local file that a bake used, for the image's inputs.
+local function note_used(self, source)
+  if self.used then self.used[#self.used + 1] = source end
+end
+
+---Uploads a file or a folder; written beside its place and renamed, checked by its hash there.
+---Raises `not_found` (no such local file), `unreachable`, `exit`, `timeout`.
+---@async
+---@param source string path below the recipe's folder, or absolute
+---@param target string absolute path on the machine
+---@param opts? { mode: string?, owner: string?, timeout: number? } mode of a file ("0644"), seconds
+function Machine:upload(source, target, opts)
+  opts = opts or {}
+  local path = self.on:path(source)
+  note_used(self, source)
+  op.call {
+    name = ("upload %s to %s:%s"):format(source, self.name, target), class = "idempotent",
+    args = { machine = self.id, source = source, target = target, mode = opts.mode },
+    perform = function()
+      local stat = error_.check(fs.stat(path))
+      local within = opts.timeout or 600
+      persist(self, within, function(session, left)
+        session:upload(path, target, {
+          mode = stat.type ~= "directory" and (opts.mode or "0644") or nil,
+          owner = opts.owner, timeout = left,
+        })
+      end)
+    end,
+  }
+end
+
+---Writes text or a secret to a file on the machine, through a name beside it.
+---@async
+---@param target string absolute path
+---@param content string|userdata
+---@param opts? { mode: string?, owner: string?, timeout: number? } ("0644"), seconds (60)
+function Machine:write(target, content, opts)
+  opts = opts or {}
+  op.call {
+    name = ("write %s:%s"):format(self.name, target), class = "idempotent",
+    args = {
+      machine = self.id, target = target, mode = opts.mode,
+      content = type(content) == "string" and content or "<secret>",
+    },
+    perform = function()
+      persist(self, opts.timeout or 60, function(session, left)
+        session:write(target, content, {
+          mode = opts.mode or "0644", owner = opts.owner, timeout = left,
+        })
+      end)
+    end,
+  }
+end
+
+---Switches the machine off and waits until it is.
+---@async
+function Machine:power_off()
+  op.call {
+    name = "power off " .. self.name, class = "idempotent", args = { id = self.id }, quiet = true,
+    perform = function()
+      drop_session(self)
+      self.on.cloud.driver:power_off(self.id)
+    end,
+  }
+end
+
+---Destroys the machine; one that is gone already is fine.
+---@async
+function Machine:destroy()
+  op.call {
+    name = "destroy " .. self.name, class = "idempotent", args = { id = self.id }, quiet = true,
+    perform = function()
+      drop_session(self)
+      self.on.cloud.driver:destroy_machine(self.id)
+      if self.row.token then
+        self.on.store:ledger_gone(self.row.token)
+        machine_keys.forget(self.on.store.folder, self.row.token)
+      end
+    end,
+  }
+end
+
+---Gives what a journal or a release record needs to find the machine again.
+---@return table row
+function Machine:record()
+  local row = self.row
+  return {
+    id = row.id, name = row.name, address = self.address, image = row.image, token = row.token,
+    host_key = row.host_key,
+  }
+end
+
+---Waits until the machine has no established connection through an address left, or the time is
+---over.
+---@async
+---@param address kiln.Address
+---@param opts? { within: number? } seconds (30)
+---@return integer left connections
+function Machine:drain(address, opts)
+  local within = opts and opts.within or 30
+  return op.call {
+    name = "drain " .. self.name, class = "read", quiet = true,
+    args = { machine = self.id, address = address.id },
+    perform = function()
+      local deadline = timer.now() + within
+      local left
+      repeat
+        left = address:connections(self.id)
+        if left == 0 then return 0 end
+        timer.sleep(0.1)
+      until timer.now() >= deadline
+      return left
+    end,
+  }
+end
+
+---Waits for several machines at the same time.
+---@async
+---@param machines kiln.Machine[]
+---@param opts? { within: number? }
+function machine.all_ready(machines, opts)
+  scope.all(machines, function(one) return one:ready(opts) end)
+end
+
+return machine

@@ -1,0 +1,70 @@
+---SSH keys that kiln makes: the project's own key, and a host key for every machine, so that the
+---first connection is pinned. Private halves lie in `.kiln/ssh`, 0600, and nowhere else here.
+local crypto = require "rt.crypto"
+local fs = require "rt.fs"
+local yaml = require "rt.yaml"
+local cloudinit = require "kiln.cloudinit"
+local error_ = require "kiln.error"
+
+local machine_keys = {}
+
+---Reads a key pair from its two files, or makes it; whoever writes the private half first wins.
+local function pair(path, comment)
+  local private, public = fs.read(path), fs.read(path .. ".pub")
+  if private and public then return private, (public:gsub("%s+$", "")) end
+  local made = crypto.ed25519_keypair(comment)
+  private, public = crypto.reveal(made.private), made.public
+  error_.check(fs.write(path .. ".pub", public .. "\n", { mode = "0644" }))
+  error_.check(fs.write(path, private, { mode = "0600" }))
+  return private, public
+end
+
+---Gives the project's own key: who may log in to machines of this project.
+---@param folder string the project's `.kiln`
+---@return string private OpenSSH format
+---@return string public one line
+function machine_keys.project(folder)
+  error_.check(fs.mkdir(folder .. "/ssh", { parents = true, mode = "0700" }))
+  return pair(folder .. "/ssh/id_ed25519", "kiln")
+end
+
+---Gives the keys of one machine; the same token gives the same keys, also in a resumed run.
+---@param run kiln.Run
+---@param name string
+---@param token string
+---@return { user_public: string, host_private: string, host_public: string }
+function machine_keys.machine(run, name, token)
+  local folder = run.store.folder
+  local _, user_public = machine_keys.project(folder)
+  local host_private, host_public = pair(folder .. "/ssh/host-" .. token, name)
+  return { user_public = user_public, host_private = host_private, host_public = host_public }
+end
+
+---Removes a machine's host key; the machine is gone.
+---@param folder string
+---@param token string
+function machine_keys.forget(folder, token)
+  fs.remove(folder .. "/ssh/host-" .. token)
+  fs.remove(folder .. "/ssh/host-" .. token .. ".pub")
+end
+
+---Joins kiln's keys and the recipe's user-data into one document.
+---@param keys { user_public: string, host_private: string, host_public: string }
+---@param user_data? string "#cloud-config…", or a script
+---@return string
+function machine_keys.user_data(keys, user_data)
+  local ours = {
+    ssh_keys = { ed25519_private = keys.host_private, ed25519_public = keys.host_public },
+    ssh_authorized_keys = { keys.user_public },
+  }
+  if user_data == nil then return cloudinit.config { ours } end
+  if user_data:sub(1, 13) == "#cloud-config" then
+    return cloudinit.config { ours, error_.check(yaml.decode(user_data)) }
+  end
+  return cloudinit.multipart {
+    { type = "cloud-config", content = cloudinit.config { ours }, filename = "kiln.yaml" },
+    { type = "shellscript", content = user_data, filename = "user-data" },
+  }
+end
+
+return machine_keys

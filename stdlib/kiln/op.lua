@@ -1,0 +1,176 @@
+---Operations: everything that touches the world, written down before and after.
+---
+---The journal gets an intent before the world is touched and the outcome after it. A resumed run
+---takes recorded outcomes from the journal; an intent without an outcome is settled by the
+---operation's class, never assumed done or undone:
+---
+---  read, idempotent  performed again
+---  adopt             `settle` looks the token up first and takes what it finds
+---  once              performed again under the same token: the guard on the machine, or `settle`,
+---                    makes that safe
+local crypto = require "rt.crypto"
+local json = require "rt.json"
+local timer = require "rt.timer"
+local error_ = require "kiln.error"
+local scope = require "kiln.scope"
+
+local op = {}
+
+local classes = { read = true, idempotent = true, adopt = true, once = true }
+
+---@class kiln.OpSpec
+---@field name string what is done, on what: "machine app-green-1"
+---@field class "read"|"idempotent"|"adopt"|"once"
+---@field args? table what it depends on; JSON-able; a resumed run must give the same
+---@field perform fun(token: string): any touches the world; its result must be JSON-able
+---@field settle? fun(token: string): any finds what an interrupted `perform` made, or nil
+---@field detail? fun(result: any): string? text for the step's line
+---@field quiet? boolean not shown unless it fails
+
+---Gives the key of the next operation of the running task: its path and ordinal.
+local function next_key(state)
+  state.ordinal = (state.ordinal or 0) + 1
+  return state.path .. "#" .. state.ordinal
+end
+
+---The name that whatever this operation creates is found by: lower-case, unique to run and key.
+local function token_of(run, key)
+  return "kl-" .. run.id .. "-" .. crypto.sha256(key):sub(1, 8)
+end
+
+local function emit(run, spec, kind, key, fields)
+  fields.type = kind
+  fields.key = key
+  fields.name = spec.name
+  fields.class = spec.class
+  fields.quiet = spec.quiet or nil
+  run:emit(fields)
+end
+
+---Refuses a journal that does not match the recipe's course.
+local function check_course(row, spec, digest, key)
+  if row.name == spec.name and row.digest == digest then return end
+  local message
+  if row.name ~= spec.name then
+    message = ("the journal has '%s' at %s, the recipe now asks for '%s'")
+      :format(row.name, key, spec.name)
+  else
+    message = ("'%s' at %s has other arguments than in the journal"):format(spec.name, key)
+  end
+  error_.raise {
+    kind = "diverged", key = key,
+    message = "recipe diverged: " .. message .. "; abort this run, or restore what it read",
+  }
+end
+
+---Performs and records the outcome. A stop leaves the intent open for `resume` to settle.
+local function perform(run, spec, key, in_doubt)
+  local state = scope.state()
+  local operation = { key = key, token = token_of(run, key), name = spec.name }
+  local started = timer.now()
+  emit(run, spec, "op.start", key, {})
+  local outer = state.operation
+  state.operation = operation
+  local ok, result = xpcall(function()
+    if in_doubt and spec.settle then
+      local found = spec.settle(operation.token)
+      if found ~= nil then return found end
+    end
+    return spec.perform(operation.token)
+  end, function(err)
+    err = error_.from(err)
+    err.traceback = err.traceback or debug.traceback("", 2)
+    return err
+  end)
+  state.operation = outer
+  local seconds = timer.now() - started
+
+  if ok then
+    run.store:op_outcome(run.id, key, true, json.encode({ value = result }))
+    emit(run, spec, "op.done", key,
+      { seconds = seconds, detail = spec.detail and spec.detail(result) })
+    return result
+  end
+  if error_.is(result, "stopped", "fenced") then error(result, 0) end
+  result.step = result.step or spec.name
+  run.store:op_outcome(run.id, key, false, json.encode(error_.plain(result)))
+  emit(run, spec, "op.fail", key, { seconds = seconds, error = error_.plain(result) })
+  error(result, 0)
+end
+
+---Returns the recorded outcome, or raises it.
+local function replay(run, spec, row, key)
+  if row.state == "failed" then
+    local err = error_.from(json.decode(row.error))
+    emit(run, spec, "op.fail", key, { replayed = true, error = err })
+    error(err, 0)
+  end
+  local result = json.decode(row.result).value
+  if result == json.null then result = nil end
+  emit(run, spec, "op.done", key,
+    { replayed = true, seconds = 0, detail = spec.detail and spec.detail(result) })
+  return result
+end
+
+---An aborting run's first operation without an outcome: what an interrupted one made is taken over
+---so that it can be undone; then the recipe gets a `cancelled` error.
+local function cancel(run, spec, row, key, digest, args)
+  local found = row and spec.settle and spec.settle(token_of(run, key))
+  if not row then run.store:op_intent(run.id, key, spec.name, spec.class, digest, args) end
+  if found ~= nil and found ~= false then
+    run.abort_pending = true -- the next operation is the one to cancel
+    run.store:op_outcome(run.id, key, true, json.encode({ value = found }))
+    return found
+  end
+  local err = error_.new { kind = "cancelled", message = "the run was aborted", abort = true }
+  run.store:op_outcome(run.id, key, false, json.encode(error_.plain(err)))
+  error(err, 0)
+end
+
+---Runs an operation. Inside a run it is journaled; inside another operation's `perform`, or outside
+---any run, it is simply performed.
+---Raises what `perform` raises, `diverged`, and `stopped` when the run is told to stop.
+---@async
+---@param spec kiln.OpSpec
+---@return any result
+function op.call(spec)
+  assert(classes[spec.class], "an operation's class is read, idempotent, adopt or once")
+  local state = scope.state()
+  local run = state.run
+  if state.operation then return spec.perform(state.operation.token) end
+  if not run then return spec.perform("kl-" .. crypto.hex(crypto.random(8))) end
+
+  local key = next_key(state)
+  local args = json.encode(spec.args or {})
+  local digest = crypto.sha256(args)
+  local row = run.store:op(run.id, key)
+  if row then
+    check_course(row, spec, digest, key)
+    if row.state ~= "intent" then return replay(run, spec, row, key) end
+  end
+  if run:checkpoint() then return cancel(run, spec, row, key, digest, args) end
+  if not row then run.store:op_intent(run.id, key, spec.name, spec.class, digest, args) end
+  return perform(run, spec, key, row ~= nil)
+end
+
+---Runs `body`, then `cleanup` whether it succeeded or failed. Only a stopped run skips the cleanup:
+---its resume comes back to it.
+---@async
+---@generic T
+---@param body fun(): T
+---@param cleanup fun()
+---@return T
+function op.ensure(body, cleanup)
+  local result = table.pack(xpcall(body, function(err)
+    err = error_.from(err)
+    err.traceback = err.traceback or debug.traceback("", 2)
+    return err
+  end))
+  local err = not result[1] and result[2]
+  if err and error_.is(err, "stopped", "fenced", "diverged") then error(err, 0) end
+  cleanup()
+  if err then error(err, 0) end
+  return table.unpack(result, 2, result.n)
+end
+
+return op

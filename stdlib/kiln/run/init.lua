@@ -1,0 +1,252 @@
+---The life of a run: started, stopped, resumed, aborted.
+local crypto = require "rt.crypto"
+local json = require "rt.json"
+local task = require "rt.task"
+local timer = require "rt.timer"
+local host = require "rt.host"
+local error_ = require "kiln.error"
+local provider = require "kiln.provider"
+local recipe = require "kiln.recipe"
+local Run = require "kiln.run.object"
+local store_ = require "kiln.store"
+
+local run = {}
+
+local lease_seconds = 30
+
+---@class kiln.Outcome
+---@field status "done"|"failed"|"rolled_back"|"stopped"|"aborted"|"locked"|"usage"
+---@field exit integer
+---@field run? string
+---@field service? string
+---@field result? any what the entry returned
+---@field error? kiln.Error
+---@field remains? table[] ledger rows of what the run made that still exists
+---@field seconds number
+
+local exits = {
+  done = 0, failed = 1, rolled_back = 3, stopped = 4, locked = 5, usage = 64, aborted = 0,
+}
+
+local function outcome(status, fields)
+  fields.status = status
+  fields.exit = fields.error and error_.is(fields.error, "auth", "denied")
+    and fields.error.cloud and 7 or exits[status]
+  return fields
+end
+
+---Loads a recipe without running it.
+---@param file string
+---@return kiln.Recipe
+function run.load(file)
+  return recipe.load(file)
+end
+
+---Renews the lease until cancelled; a lost lease stops the run before it writes again.
+local function keep_lease(self, body)
+  while true do
+    timer.sleep(lease_seconds / 3)
+    if not self.store:lease_renew(self.lease_scope, self.id, self.fence, lease_seconds) then
+      self.stopping = true
+      body:cancel(error_.new {
+        kind = "fenced",
+        message = "another kiln took this run's lock over; this one stopped without a write",
+      })
+      return
+    end
+  end
+end
+
+---Runs the entry in a task of its own, with the lease kept meanwhile.
+---@return boolean ok, any result_or_error
+local function execute(self, entry)
+  local body = task.spawn(function()
+    task.locals().scope = { path = "/", children = 0, run = self }
+    return entry(self, self.args)
+  end)
+  self.handle.stop = function()
+    self.stopping = true
+    body:cancel(error_.new {
+      kind = "stopped", message = "the run was stopped; it can be resumed",
+    })
+  end
+  local keeper = task.spawn(keep_lease, self, body)
+  local ok, result = body:join()
+  keeper:cancel()
+  keeper:join()
+  return ok, result
+end
+
+local function classify(self, ok, result)
+  if ok then return self.aborting and "aborted" or "done" end
+  if error_.is(result, "stopped", "fenced") then return "stopped" end
+  if self.aborting and result.abort then return "aborted" end
+  if result.undone then return "rolled_back" end
+  return "failed"
+end
+
+local function encodable(value)
+  local ok, text = pcall(json.encode, value)
+  return ok and text or nil
+end
+
+---From a made run to its outcome: cloud, entry, status, what remains.
+local function conduct(self, loaded, entry)
+  local started = timer.now()
+  self:emit {
+    type = "run.start", name = self.service, entry = entry, cloud = self.cloud_name,
+    args = self.args, resumed = self.resumed or nil, aborting = self.aborting or nil,
+  }
+  local ok, result = xpcall(function()
+    self.cloud = provider.open(self)
+  end, error_.from)
+  if ok then ok, result = execute(self, loaded.module[entry]) end
+  provider.close(self)
+  local status = classify(self, ok, result)
+  local err = not ok and error_.from(result) or nil
+  if not error_.is(err, "fenced") then
+    self.store:run_status(self.id, status, err and json.encode(error_.plain(err)) or nil,
+      ok and encodable(result) or nil)
+  end
+  local made = outcome(status, {
+    run = self.id, service = self.service, result = ok and result or nil, error = err,
+    remains = self.store:ledger { run = self.id, state = "live" },
+    seconds = timer.now() - started,
+  })
+  self:emit {
+    type = "run.end", status = status, exit = made.exit, seconds = made.seconds,
+    error = err and error_.plain(err) or nil,
+  }
+  return made
+end
+
+local function new_object(opts, store, loaded, fields)
+  local self = setmetatable(fields, Run)
+  self.store = store
+  self.sources = loaded.sources
+  self.secrets = loaded.module.secrets
+  self.sink = opts.emit or function() end
+  self.on_error = opts.on_error or "cleanup"
+  self.handle = { run = self.id, stop = function() self.stopping = true end }
+  self.lease_scope = self.env .. "/" .. self.service
+  return self
+end
+
+---Takes the lease, conducts the run and gives the lease back.
+local function with_lease(self, loaded, entry, opts)
+  local fence, holder = self.store:lease_take {
+    scope = self.lease_scope, run = self.id, ttl = lease_seconds,
+  }
+  if not fence then
+    return outcome("locked", {
+      run = self.id, service = self.service, seconds = 0,
+      error = error_.new {
+        kind = "locked", holder = holder,
+        message = ("run %s works on %s (process %s on %s); wait for it, or stop it there")
+          :format(holder.run, self.lease_scope, holder.pid, holder.host),
+      },
+    })
+  end
+  self.fence = fence
+  if opts.started then opts.started(self.handle) end
+  local made = conduct(self, loaded, entry)
+  self.store:lease_release(self.lease_scope, self.id, fence)
+  return made
+end
+
+local function guarded(body)
+  local ok, value = xpcall(body, function(err)
+    err = error_.from(err)
+    err.traceback = err.traceback or debug.traceback("", 2)
+    return err
+  end)
+  if ok then return value end
+  if error_.is(value, "usage") then return outcome("usage", { error = value, seconds = 0 }) end
+  return outcome("failed", { error = value, seconds = 0 })
+end
+
+---Starts a run and sees it to its end.
+---@async
+---@param opts { file: string, entry: string?, args: table?, env: string?, cloud: string?,
+---  on_error: string?, emit: (fun(event: table))?, started: (fun(handle: table))? }
+---  `started` gets a handle whose `stop()` ends the run resumable
+---@return kiln.Outcome
+function run.start(opts)
+  return guarded(function()
+    local loaded = recipe.load(opts.file)
+    local entry = recipe.entry(loaded, opts.entry)
+    local args = recipe.check_args(loaded, opts.args or {})
+    local store <close> = store_.open(loaded.dir)
+    local self = new_object(opts, store, loaded, {
+      id = crypto.hex(crypto.random(4)), dir = loaded.dir, args = args,
+      env = opts.env or "default", service = loaded.name, cloud_name = opts.cloud or "local",
+    })
+    store:run_new {
+      id = self.id, recipe = loaded.file:match("([^/]+)$"), entry = entry,
+      args = json.encode(args), env = self.env, cloud = self.cloud_name, service = self.service,
+      kiln_version = host.version,
+    }
+    for path, text in pairs(loaded.sources) do store:source_put(self.id, path, text) end
+    local made = with_lease(self, loaded, entry, opts)
+    if made.status == "locked" then
+      store:run_status(self.id, "failed", json.encode(error_.plain(made.error)))
+    end
+    return made
+  end)
+end
+
+---Goes on with a run that stopped or died, from its stored sources and its journal.
+local function continue(opts, aborting)
+  return guarded(function()
+    local store <close> = store_.open(opts.dir or ".", { existing = true })
+    local row = store:run(opts.run)
+    if not row then
+      error_.raise { kind = "usage",
+        message = ("no run '%s' here; `kiln runs` lists them"):format(opts.run) }
+    end
+    if row.status == "done" or row.status == "aborted" or row.status == "rolled_back" then
+      error_.raise { kind = "usage", message = ("run %s has ended already: %s")
+        :format(row.id, (row.status:gsub("_", " "))) }
+    end
+    if row.kiln_version ~= host.version then
+      error_.raise { kind = "usage", message = ("run %s was started by kiln %s, this is kiln %s; "
+        .. "continue it with that version"):format(row.id, row.kiln_version, host.version) }
+    end
+    local dir = opts.dir or "."
+    local file = (dir == "." and "" or dir .. "/") .. row.recipe
+    local loaded = recipe.load(file, store:sources(row.id))
+    local self = new_object(opts, store, loaded, {
+      id = row.id, dir = dir, args = json.decode(row.args), env = row.env, service = row.service,
+      cloud_name = row.cloud, resumed = true,
+      aborting = aborting or row.status == "aborting",
+    })
+    self.abort_pending = self.aborting and not store:abort_delivered(row.id)
+    return with_lease(self, loaded, row.entry, {
+      started = function(handle)
+        store:run_status(self.id, self.aborting and "aborting" or "running")
+        if opts.started then opts.started(handle) end
+      end,
+    })
+  end)
+end
+
+---Resumes a run.
+---@async
+---@param opts { run: string, dir: string?, emit: (fun(event: table))?, on_error: string?,
+---  started: (fun(handle: table))? }
+---@return kiln.Outcome
+function run.resume(opts)
+  return continue(opts, false)
+end
+
+---Aborts a run: it is resumed with a `cancelled` error at the first operation without an outcome,
+---so its undo runs.
+---@async
+---@param opts { run: string, dir: string?, emit: (fun(event: table))?,
+---  started: (fun(handle: table))? }
+---@return kiln.Outcome
+function run.abort(opts)
+  return continue(opts, true)
+end
+
+return run

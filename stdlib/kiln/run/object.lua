@@ -1,0 +1,150 @@
+---The `run` that a recipe's entry gets: its cloud, its groups of steps, its undo.
+local json = require "rt.json"
+local timer = require "rt.timer"
+local error_ = require "kiln.error"
+local scope = require "kiln.scope"
+local secret = require "kiln.secret"
+
+---@class kiln.Run
+---@field id string 8 hexadecimal digits
+---@field cloud kiln.Cloud
+---@field env string environment, "default" unless -e names one
+---@field dir string where the recipe lies; relative paths start there
+---@field service string the recipe's name; one run at a time for a service
+---@field args table<string, any> the entry's arguments
+---@field store table
+---@field on_error "cleanup"|"keep"
+local Run = {}
+Run.__index = Run
+
+local function with_traceback(err)
+  err = error_.from(err)
+  err.traceback = err.traceback or debug.traceback("", 2)
+  return err
+end
+
+---Sends an event to whoever watches, and keeps it for `kiln log` and `kiln show`.
+---@param event table see the command line's --json
+function Run:emit(event)
+  local state = scope.state()
+  event.v, event.run, event.time = 1, self.id, timer.time()
+  event.path = state.path
+  event.step = state.step and state.step.id
+  if event.type == "op.start" and state.step then state.step.touched = true end
+  local text = json.encode(error_.plain_fields(event))
+  self.store:event(self.id, event.key, event.type, text)
+  self.sink(event)
+end
+
+---Prints a line of the recipe's own.
+---@param text string
+function Run:note(text)
+  self:emit { type = "note", text = tostring(text) }
+end
+
+---Decides whether an operation without an outcome may go on: raises `stopped` when the run was told
+---to stop, and tells an aborting run to cancel here.
+---@return boolean cancel
+function Run:checkpoint()
+  if self.stopping then
+    error_.raise { kind = "stopped", message = "the run was stopped; it can be resumed" }
+  end
+  local cancel = self.abort_pending
+  self.abort_pending = false
+  return cancel or false
+end
+
+---Groups operations under one line of the display.
+---@async
+---@param spec { name: string, perform: (fun(): any, string?), undo: boolean? } `perform` returns
+---  its result and the text for the line's end
+---@return any result
+function Run:step(spec)
+  local state = scope.state()
+  local outer = state.step
+  self.steps = (self.steps or 0) + 1
+  local step = { id = self.steps, name = spec.name, parent = outer and outer.id }
+  local started = timer.now()
+  local function tell(kind, fields)
+    fields.type, fields.name, fields.step_id, fields.undo = kind, spec.name, step.id, spec.undo
+    fields.replayed = not step.touched or nil
+    fields.seconds = kind ~= "step.start" and timer.now() - started or nil
+    self:emit(fields)
+  end
+  tell("step.start", {})
+  state.step = step
+  local result = table.pack(xpcall(spec.perform, with_traceback))
+  state.step = outer
+  if outer and step.touched then outer.touched = true end
+  if not result[1] then
+    local err = result[2]
+    if error_.is(err, "stopped") then
+      tell("step.stop", {})
+    else
+      err.step = err.in_step or spec.name
+      err.in_step = err.step
+      tell("step.fail", { error = error_.plain(err) })
+    end
+    error(err, 0)
+  end
+  tell("step.done", { detail = type(result[3]) == "string" and result[3] or nil })
+  return result[2]
+end
+
+---Runs `body`; when it fails, undoes in reverse what it told how to undo, then raises its error
+---with `undone = true` if every undo succeeded. A stopped run undoes nothing: it can be resumed.
+---@async
+---@param body fun(undo: fun(name: string, action: fun())): any
+---@param opts? { undone: string? } what is true again after a complete undo: "app still serves v2"
+---@return any result
+function Run:transaction(body, opts)
+  local undos = {}
+  local result = table.pack(xpcall(body, with_traceback, function(name, action)
+    undos[#undos + 1] = { name = name, action = action }
+  end))
+  if result[1] then return table.unpack(result, 2, result.n) end
+  local err = result[2]
+  if error_.is(err, "stopped", "fenced", "diverged") then error(err, 0) end
+  if self.on_error == "keep" then
+    err.kept = true
+    error(err, 0)
+  end
+  err.undone = true
+  err.undone_text = opts and opts.undone
+  for index = #undos, 1, -1 do
+    local undo = undos[index]
+    local ok, failure = xpcall(self.step, with_traceback, self,
+      { name = undo.name, undo = true, perform = undo.action })
+    if not ok then
+      if error_.is(failure, "stopped", "fenced", "diverged") then error(failure, 0) end
+      err.undone = false
+      err.message = ("%s; undoing '%s' failed too: %s")
+        :format(err.message, undo.name, failure.message)
+    end
+  end
+  error(err, 0)
+end
+
+---Gives a secret by name, from where the recipe's `secrets` table says or the environment variable
+---KILN_SECRET_<NAME>. The journal never sees its value. Raises `not_found`.
+---@param name string
+---@return userdata secret prints as <secret>
+function Run:secret(name)
+  local from = self.secrets and self.secrets[name]
+  if not from then return secret.from_env("KILN_SECRET_" .. name:upper()) end
+  if from.env then return secret.from_env(from.env) end
+  if from.file then return secret.from_file(self:path(from.file)) end
+  if from.command then return secret.from_command(from.command) end
+  error_.raise { kind = "usage",
+    message = ("secrets.%s must have env, file or command"):format(name) }
+end
+
+---Gives the path of a file that the recipe names.
+---@param name string absolute, or below the recipe's folder
+---@return string
+function Run:path(name)
+  if name:sub(1, 1) == "/" or self.dir == "." then return name end
+  return self.dir .. "/" .. name
+end
+
+return Run

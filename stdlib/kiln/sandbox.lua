@@ -1,0 +1,193 @@
+---The global environment of recipes: nothing in it can differ between a run and its replay.
+---
+---No files, processes, bytecode or debug library; `pairs` goes in a fixed order; the time and the
+---environment come from the journal; random numbers follow from the run and the task.
+local crypto = require "rt.crypto"
+local host = require "rt.host"
+local error_ = require "kiln.error"
+local op = require "kiln.op"
+local scope = require "kiln.scope"
+
+local sandbox = {}
+
+local rank = { number = 1, string = 2, boolean = 3 }
+
+local function before(a, b)
+  local ra, rb = rank[type(a)] or 4, rank[type(b)] or 4
+  if ra ~= rb then return ra < rb end
+  if ra == 1 or ra == 2 then return a < b end
+  if ra == 3 then return a and not b end
+  return false
+end
+
+---Gives the keys of a table in a fixed order: numbers, strings, booleans, then the rest.
+local function ordered_keys(t)
+  local keys = {}
+  for key in next, t do keys[#keys + 1] = key end
+  table.sort(keys, before)
+  return keys
+end
+
+local function fixed_pairs(t)
+  local meta = getmetatable(t)
+  if type(meta) == "table" and meta.__pairs then return meta.__pairs(t) end
+  local keys, at = ordered_keys(t), 0
+  return function()
+    repeat
+      at = at + 1
+      local key = keys[at]
+      if key == nil then return nil end
+      local value = t[key]
+      if value ~= nil then return key, value end
+    until false
+  end, t, nil
+end
+
+local function fixed_next(t, key)
+  local keys = ordered_keys(t)
+  if key == nil then return keys[1], t[keys[1]] end
+  for index, at in ipairs(keys) do
+    if rawequal(at, key) then return keys[index + 1], t[keys[index + 1]] end
+  end
+  error("invalid key to 'next'", 2)
+end
+
+---Reads the clock as an operation, so a resumed run sees the time that the first one saw.
+local function journaled_time()
+  return op.call {
+    name = "time", class = "read", quiet = true, perform = function() return os.time() end,
+  }
+end
+
+local function sandboxed_os()
+  return {
+    time = function(parts) return parts and os.time(parts) or journaled_time() end,
+    date = function(format, time) return os.date(format, time or journaled_time()) end,
+    difftime = os.difftime,
+    getenv = function(name)
+      return op.call {
+        name = "environment " .. name, class = "read", args = { name = name }, quiet = true,
+        perform = function() return os.getenv(name) end,
+      }
+    end,
+  }
+end
+
+---Random numbers from the run's identity and the task's path (splitmix64, Steele et al. 2014).
+local function sandboxed_random()
+  local function draw(state)
+    if not state.random then
+      local run = state.run and state.run.id or "no run"
+      state.random = math.tointeger(tonumber(crypto.sha256(run .. state.path):sub(1, 15), 16))
+    end
+    state.random = state.random + 0x9E3779B97F4A7C15
+    local z = state.random
+    z = (z ~ (z >> 30)) * 0xBF58476D1CE4E5B9
+    z = (z ~ (z >> 27)) * 0x94D049BB133111EB
+    return z ~ (z >> 31)
+  end
+  return function(low, high)
+    local bits = draw(scope.state())
+    if low == nil then return (bits >> 11) * 2.0 ^ -53 end
+    if high == nil then low, high = 1, low end
+    if low > high then error("bad arguments to 'random' (interval is empty)", 2) end
+    return low + math.tointeger((bits >> 1) % (high - low + 1))
+  end
+end
+
+local function copy(library, without)
+  local out = {}
+  for key, value in next, library do
+    if not without[key] then out[key] = value end
+  end
+  return out
+end
+
+---Compiles text under the environment. Raises `usage` with file and line for a syntax error.
+---@param text string
+---@param name string the path that messages show
+---@param env table
+---@return function
+function sandbox.compile(text, name, env)
+  local chunk, err = load(text, "@" .. name, "t", env)
+  if not chunk then error_.raise { kind = "usage", message = err, syntax = true } end
+  return chunk
+end
+
+---The recipe's `require`: kiln's modules, and files beside the recipe.
+local function sandboxed_require(env, read_source, show)
+  local loaded = {}
+  local function load_text(name, text, path)
+    if loaded[name] == true then
+      error_.raise { kind = "usage", message = ("modules require each other in a circle: %s")
+        :format(name) }
+    end
+    loaded[name] = true
+    local value = sandbox.compile(text, path, env)(name, path)
+    loaded[name] = value == nil and {} or value
+    return loaded[name]
+  end
+  return function(name)
+    if type(name) ~= "string" then error("require: a module's name is a string", 2) end
+    if loaded[name] ~= nil and loaded[name] ~= true then return loaded[name] end
+    if name:find("^kiln%.") then return require(name) end
+    if name:find("^rt%.") or name:find("^providers%.") then
+      error_.raise {
+        kind = "usage",
+        message = ("a recipe cannot require '%s'; it uses kiln.*, and the cloud is run.cloud")
+          :format(name),
+      }
+    end
+    local path = name:gsub("%.", "/") .. ".lua"
+    local text = read_source(path)
+    if text then return load_text(name, text, show(path)) end
+    text = name:find("^recipes%.") and host.source(path)
+    if text then return load_text(name, text, path) end
+    error_.raise {
+      kind = "usage",
+      message = ("module '%s' not found: no %s beside the recipe, and kiln has none of that name")
+        :format(name, show(path)),
+    }
+  end
+end
+
+---Makes an environment.
+---@param opts { read_source: (fun(path: string): string?), show: (fun(path: string): string) }
+---  how files beside the recipe are read, and how their paths are shown
+---@return table env
+function sandbox.new(opts)
+  local env = {
+    _VERSION = _VERSION,
+    assert = assert, error = error, ipairs = ipairs, pcall = pcall, xpcall = xpcall,
+    rawequal = rawequal, rawget = rawget, rawlen = rawlen, rawset = rawset, select = select,
+    setmetatable = setmetatable, tonumber = tonumber, tostring = tostring, type = type,
+    next = fixed_next, pairs = fixed_pairs,
+    string = copy(string, { dump = true }),
+    table = copy(table, {}),
+    math = copy(math, { random = true, randomseed = true }),
+    utf8 = copy(utf8, {}),
+    coroutine = copy(coroutine, {}),
+    os = sandboxed_os(),
+  }
+  env._G = env
+  env.math.random = sandboxed_random()
+  env.getmetatable = function(value)
+    if type(value) == "string" then return nil end -- kiln's own string library hangs there
+    return getmetatable(value)
+  end
+  env.load = function(text, name, _, own)
+    if type(text) ~= "string" then return nil, "load takes text" end
+    return load(text, name or "=(load)", "t", own or env)
+  end
+  env.print = function(...)
+    local parts = table.pack(...)
+    for i = 1, parts.n do parts[i] = tostring(parts[i]) end
+    local text = table.concat(parts, "\t")
+    local run = scope.state().run
+    if run then run:note(text) else io.stdout:write(text, "\n") end
+  end
+  env.require = sandboxed_require(env, opts.read_source, opts.show)
+  return env
+end
+
+return sandbox

@@ -1,0 +1,67 @@
+---A service's releases as a run sees them: which one serves, which one is kept, what comes next.
+---Journaled: a resumed run sees what the first one saw.
+local json = require "rt.json"
+local timer = require "rt.timer"
+local op = require "kiln.op"
+
+local service = {}
+
+local function decoded(row)
+  if not row then return nil end
+  local out = json.decode(row.data)
+  out.id, out.state, out.kept_until = row.id, row.state, row.kept_until
+  return out
+end
+
+---Reads the releases of a service.
+---@async
+---@param run kiln.Run
+---@param name string
+---@return { serving: table?, kept: table?, serial: integer } serial of the next release
+function service.current(run, name)
+  return op.call {
+    name = "releases of " .. name, class = "read", args = { service = name }, quiet = true,
+    perform = function()
+      local store = run.store
+      return {
+        serving = decoded(store:serving(name, run.env)), kept = decoded(store:kept(name, run.env)),
+        serial = store:release_count(name, run.env) + 1,
+      }
+    end,
+  }
+end
+
+---Records a release as serving; the one that served becomes kept. One transaction.
+---@async
+---@param run kiln.Run
+---@param record table service, version, image, colour, serial, machines, health, address, keep
+---@return { time: number, clock: string }? kept_until when the old release may be retired
+function service.promote(run, record)
+  return op.call {
+    name = "record release " .. record.version, class = "idempotent", quiet = true,
+    args = { service = record.service, version = record.version, serial = record.serial },
+    perform = function()
+      local until_ = timer.time() + record.keep
+      run.store:release_promote {
+        run = run.id, service = record.service, env = run.env, version = record.version,
+        image = record.image, colour = record.colour, kept_until = until_,
+        data = json.encode(record),
+      }
+      return { time = until_, clock = os.date("%H:%M", math.floor(until_)) }
+    end,
+  }
+end
+
+---Records that a release's machines are gone.
+---@async
+---@param run kiln.Run
+---@param record table as `current` gave it
+function service.retired(run, record)
+  op.call {
+    name = "record the end of release " .. record.version, class = "idempotent", quiet = true,
+    args = { id = record.id },
+    perform = function() run.store:release_state(record.id, "retired") end,
+  }
+end
+
+return service
