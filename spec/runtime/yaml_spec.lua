@@ -1,0 +1,94 @@
+local json = require "rt.json"
+local yaml = require "rt.yaml"
+
+local nasty = {
+  "", " ", "yes", "No", "on", "OFF", "null", "~", "y", "true", "1", "007", "0x1f", "1_000", "1e3",
+  "1.5", ".5", "-", "- a", "a: b", "a #b", "#a", "'q'", '"q"', "*a", "&a", "!a", "%a", "@a", "`a",
+  "2001-12-14", "12:30:45", "[a]", "{a}", "a\nb", "a\nb\n", "a\n\n", "\na", "  a\nb", "tab\tx",
+  "ends with space ", "a\r\nb", "é", "日本", "=", "<<", ".", "..", "...", "---", "?", "|", ">",
+  "-----BEGIN OPENSSH PRIVATE KEY-----\nAAAA\n-----END OPENSSH PRIVATE KEY-----\n", "0o14", "+1",
+  "a very long line " .. ("x "):rep(100) .. "end", "\1", "k=v, w", ".inf", ".nan", "0b1", "1.",
+}
+
+describe("rt.yaml", function()
+  it("reads back every string as it was", function()
+    for _, text in ipairs(nasty) do
+      assert.same({ a = text }, (yaml.decode(yaml.encode { a = text })), ("%q"):format(text))
+      assert.same({ text }, (yaml.decode(yaml.encode { text })), ("%q"):format(text))
+    end
+  end)
+
+  it("is read by PyYAML as it was written", function()
+    local probe = io.popen("/usr/bin/python3 -c 'import yaml' 2>&1")
+    local missing = probe:read("a")
+    probe:close()
+    if missing ~= "" then
+      pending("PyYAML is missing: apt-get install python3-yaml")
+      return
+    end
+    local value = { text = nasty, n = 12, f = 1.5, big = 1e20, t = true, none = json.null,
+      empty = json.array {}, map = {} }
+    local path = os.tmpname()
+    local file = io.open(path, "w")
+    file:write(yaml.encode(value))
+    file:close()
+    local pipe = io.popen("/usr/bin/python3 -c 'import yaml,json,sys;"
+      .. "json.dump(yaml.safe_load(open(sys.argv[1])),sys.stdout)' " .. path .. " 2>&1")
+    local back, err = json.decode(pipe:read("a"))
+    pipe:close()
+    os.remove(path)
+    assert.is_nil(err)
+    assert.same(nasty, back.text)
+    assert.equal(12, back.n)
+    assert.equal(1.5, back.f)
+    assert.equal(1e20, back.big)
+    assert.is_true(back.t)
+    assert.equal(json.null, back.none)
+  end)
+
+  it("sorts keys and writes blocks", function()
+    assert.equal("a:\n- 1\n- two\nb: true\nc: {}\nd: []\ne: null\n",
+      yaml.encode { b = true, a = { 1, "two" }, c = {}, d = json.array {}, e = json.null })
+  end)
+
+  it("keeps multi-line text readable", function()
+    assert.equal("script: |\n  one\n  two\n", yaml.encode { script = "one\ntwo\n" })
+  end)
+
+  it("reads plain scalars by YAML 1.1", function()
+    assert.same({ yes = true, no = false, n = 12, f = 1.5, x = 31, o = 8, s = "text", v = "v1" },
+      yaml.decode("yes: yes\nno: off\nn: 12\nf: 1.5\nx: 0x1f\no: 010\ns: text\nv: v1\n"))
+    assert.equal(json.null, yaml.decode(""))
+    assert.equal(json.null, yaml.decode("a: ~").a)
+  end)
+
+  it("gives an aliased value once more, without growing", function()
+    local bomb = "a: &a [x, x]\n"
+    for i = string.byte("b"), string.byte("z") do
+      local name, before = string.char(i), string.char(i - 1)
+      bomb = bomb .. ("%s: &%s [*%s, *%s]\n"):format(name, name, before, before)
+    end
+    local value = assert(yaml.decode(bomb))
+    assert.equal("x", value.b[1][1])
+    assert.has_error(function() yaml.encode(value) end)
+  end)
+
+  it("says where bad text is", function()
+    for text, line in pairs { ["a: [1"] = 2, ["a: 1\na: 2"] = 2, ["a: *b"] = 1, ["{a: b}: c"] = 1,
+      ["a: 1\n--- \nb: 2"] = 2, ["\tx: 1"] = 1 } do
+      local value, err = yaml.decode(text)
+      assert.is_nil(value)
+      assert.equal("invalid", err.kind)
+      assert.matches("line " .. line, err.message, 1, true)
+    end
+  end)
+
+  it("refuses what YAML cannot carry", function()
+    assert.has_error(function() yaml.encode { f = print } end)
+    assert.has_error(function() yaml.encode { 0 / 0 } end)
+    assert.has_error(function() yaml.encode { "\xff" } end)
+    local endless = {}
+    endless[1] = endless
+    assert.has_error(function() yaml.encode(endless) end)
+  end)
+end)
