@@ -1,0 +1,398 @@
+// Commands on an SSH session.
+#include "io/ssh_channel.h"
+
+#include "io/ssh_session_internal.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+// sshd's default MaxSessions is 10, and it frees a slot a moment after our close.
+#define AT_ONCE 8
+#define COMMAND_MAX 32000
+// libssh2 sends packets of at most 32 700 bytes; a multiple leaves no small last one.
+#define INPUT_SIZE ((size_t)8 * 32700)
+#define WRITE_A_TURN ((size_t)4 * INPUT_SIZE)
+#define READ_SIZE 32768
+#define REFUSED_MS 50
+#define REFUSALS 20
+
+typedef enum channel_state { QUEUED, OPENING, STARTING, RUNNING, CLOSING, GONE } channel_state;
+
+struct kl_ssh_channel {
+    kl_ssh_session *session;
+    kl_ssh_channel *next;
+    LIBSSH2_CHANNEL *handle;
+    channel_state state;
+    const kl_ssh_channel_events *events; // NULL: nobody listens any more
+    void *ctx;
+    kl_buf command;
+    uint64_t deadline_ms;
+    uint64_t retry_ms; // when refused: not before
+    int refusals;
+    bool paused;
+    bool input_ended;
+    kl_buf input; // being sent; libssh2 wants the same bytes again after EAGAIN
+    size_t input_at;
+};
+
+static void abandon(kl_ssh_channel *channel)
+{
+    channel->events = NULL;
+    channel->input_ended = true;
+    channel->paused = false;
+    if (channel->state == QUEUED)
+        channel->state = GONE;
+    else if (channel->state == RUNNING)
+        channel->state = CLOSING;
+}
+
+static void channel_done(kl_ssh_channel *channel, const kl_ssh_exit *exit,
+                         const kl_failure *failure)
+{
+    const kl_ssh_channel_events *events = channel->events;
+    abandon(channel);
+    if (events != NULL)
+        events->done(channel->ctx, exit, failure);
+}
+
+// A libssh2 call failed: of the channel alone, or because the connection is gone.
+static void channel_error(kl_ssh_channel *channel, int rc, const char *what)
+{
+    kl_ssh_session *session = channel->session;
+    switch (rc) {
+    case LIBSSH2_ERROR_SOCKET_NONE:
+    case LIBSSH2_ERROR_SOCKET_SEND:
+    case LIBSSH2_ERROR_SOCKET_RECV:
+    case LIBSSH2_ERROR_SOCKET_DISCONNECT:
+        if (session->wire.error == 0)
+            session->wire.error = -1; // the pump ends the session, and with it every channel
+        return;
+    default:
+        break;
+    }
+    kl_failure failure;
+    kl_ssh_session_error(session, &failure, rc, what);
+    channel_done(channel, NULL, &failure);
+}
+
+static int active_channels(const kl_ssh_session *session)
+{
+    int count = 0;
+    for (const kl_ssh_channel *at = session->channels; at != NULL; at = at->next)
+        count += at->state != QUEUED && at->state != GONE;
+    return count;
+}
+
+static void step_queued(kl_ssh_channel *channel, uint64_t now)
+{
+    kl_ssh_session *session = channel->session;
+    if (session->opener != NULL || channel->retry_ms > now || active_channels(session) >= AT_ONCE)
+        return;
+    session->opener = channel;
+    channel->state = OPENING;
+}
+
+// The host's limit is reached, perhaps only because it has not yet noticed a close: try again.
+static void open_refused(kl_ssh_channel *channel, uint64_t now)
+{
+    channel->session->opener = NULL;
+    channel->state = QUEUED;
+    channel->retry_ms = now + REFUSED_MS;
+    if (channel->events == NULL)
+        channel->state = GONE;
+    else if (active_channels(channel->session) == 0 && ++channel->refusals > REFUSALS)
+        channel_error(channel, LIBSSH2_ERROR_CHANNEL_FAILURE, "the host opens no channel");
+}
+
+static void step_opening(kl_ssh_channel *channel, uint64_t now)
+{
+    kl_ssh_session *session = channel->session;
+    channel->handle = libssh2_channel_open_session(session->handle);
+    int rc = channel->handle != NULL ? 0 : libssh2_session_last_errno(session->handle);
+    if (rc == LIBSSH2_ERROR_EAGAIN)
+        return;
+    if (rc == LIBSSH2_ERROR_CHANNEL_FAILURE) {
+        open_refused(channel, now);
+        return;
+    }
+    if (rc != 0) {
+        session->opener = NULL;
+        channel->state = QUEUED; // there is nothing to close
+        channel_error(channel, rc, "opening a channel");
+        return;
+    }
+    channel->state = STARTING;
+}
+
+static void step_starting(kl_ssh_channel *channel)
+{
+    int rc = libssh2_channel_process_startup(channel->handle, "exec", 4, channel->command.data,
+                                             (unsigned int)channel->command.length);
+    if (rc == LIBSSH2_ERROR_EAGAIN)
+        return;
+    channel->session->opener = NULL;
+    channel->session->again = true; // the next one may open
+    channel->state = channel->events != NULL && rc == 0 ? RUNNING : CLOSING;
+    kl_buf_free(&channel->command);
+    if (rc != 0)
+        channel_error(channel, rc, "starting the command");
+}
+
+static void read_stream(kl_ssh_channel *channel, kl_ssh_stream stream)
+{
+    char bytes[READ_SIZE];
+    int id = stream == KL_SSH_ERR ? SSH_EXTENDED_DATA_STDERR : 0;
+    while (channel->state == RUNNING && !channel->paused) {
+        ssize_t n = libssh2_channel_read_ex(channel->handle, id, bytes, sizeof bytes);
+        if (n < 0 && n != LIBSSH2_ERROR_EAGAIN)
+            channel_error(channel, (int)n, "reading the command's output");
+        if (n <= 0)
+            return;
+        channel->events->data(channel->ctx, stream, bytes, (size_t)n);
+    }
+}
+
+// Fills the input buffer once it is sent; false at the end of the input.
+static bool refill(kl_ssh_channel *channel)
+{
+    if (channel->input_at < channel->input.length)
+        return true;
+    channel->input_at = channel->input.length = 0;
+    if (channel->events->pull == NULL)
+        return false;
+    kl_failure failure = {0};
+    kl_buf_reserve(&channel->input, INPUT_SIZE);
+    ssize_t n = channel->events->pull(channel->ctx, channel->input.data, INPUT_SIZE, &failure);
+    if (n < 0)
+        channel_done(channel, NULL, &failure);
+    else
+        channel->input.length = (size_t)n;
+    return n > 0;
+}
+
+static void end_input(kl_ssh_channel *channel)
+{
+    int rc = libssh2_channel_send_eof(channel->handle);
+    if (rc == LIBSSH2_ERROR_EAGAIN)
+        return; // a key exchange runs
+    channel->input_ended = true;
+    kl_buf_free(&channel->input);
+}
+
+static void write_input(kl_ssh_channel *channel)
+{
+    kl_ssh_session *session = channel->session;
+    size_t written = 0;
+    while (channel->state == RUNNING && !channel->input_ended && written < WRITE_A_TURN) {
+        if (kl_ssh_wire_full(&session->wire))
+            return;
+        if (!refill(channel)) {
+            if (channel->state == RUNNING)
+                end_input(channel);
+            return;
+        }
+        ssize_t n = libssh2_channel_write(channel->handle, channel->input.data + channel->input_at,
+                                          channel->input.length - channel->input_at);
+        if (n == 0 || n == LIBSSH2_ERROR_EAGAIN)
+            return; // the host's window is full
+        if (n < 0) {
+            channel->input_ended = true; // the command stopped listening; its status will tell
+            return;
+        }
+        channel->input_at += (size_t)n;
+        written += (size_t)n;
+    }
+    if (written >= WRITE_A_TURN)
+        kl_ssh_session_kick(session);
+}
+
+static void step_running(kl_ssh_channel *channel)
+{
+    read_stream(channel, KL_SSH_OUT);
+    read_stream(channel, KL_SSH_ERR);
+    write_input(channel);
+    if (channel->state != RUNNING || channel->paused || libssh2_channel_eof(channel->handle) != 1)
+        return;
+    // The exit status comes between the end of the output and the host's close.
+    int rc = libssh2_channel_wait_closed(channel->handle);
+    if (rc == 0)
+        channel->state = CLOSING;
+    else if (rc != LIBSSH2_ERROR_EAGAIN)
+        channel_error(channel, rc, "waiting for the command's end");
+}
+
+static void read_exit(kl_ssh_channel *channel, kl_ssh_exit *out)
+{
+    char *name = NULL;
+    size_t length = 0;
+    // First: the status of a command that a signal ended reads 0.
+    libssh2_channel_get_exit_signal(channel->handle, &name, &length, NULL, NULL, NULL, NULL);
+    out->code = libssh2_channel_get_exit_status(channel->handle);
+    if (name == NULL)
+        return;
+    snprintf(out->signal, sizeof out->signal, "%s", name);
+    out->code = -1;
+    libssh2_free(channel->session->handle, name);
+}
+
+static void step_closing(kl_ssh_channel *channel)
+{
+    int rc = libssh2_channel_close(channel->handle);
+    if (rc == LIBSSH2_ERROR_EAGAIN)
+        return;
+    if (rc != 0) {
+        channel_error(channel, rc, "closing the channel");
+        if (channel->session->wire.error != 0)
+            return;
+    }
+    kl_ssh_exit exit = {0};
+    read_exit(channel, &exit);
+    libssh2_channel_free(channel->handle); // closed on both sides: it has nothing left to send
+    channel->handle = NULL;
+    channel->state = GONE;
+    channel->session->again = true;
+    channel_done(channel, &exit, NULL);
+}
+
+static void check_deadline(kl_ssh_channel *channel, uint64_t now)
+{
+    if (channel->events == NULL || now < channel->deadline_ms)
+        return;
+    kl_failure failure;
+    kl_failure_set(&failure, "timeout", 0, "%s: no end in time (%s)",
+                   kl_ssh_session_name(channel->session),
+                   channel->state >= RUNNING ? "the command runs on" : "the command did not start");
+    channel_done(channel, NULL, &failure);
+}
+
+static void step_one(kl_ssh_channel *channel, uint64_t now)
+{
+    check_deadline(channel, now);
+    if (channel->state == QUEUED)
+        step_queued(channel, now);
+    if (channel->state == OPENING)
+        step_opening(channel, now);
+    if (channel->state == STARTING)
+        step_starting(channel);
+    if (channel->state == RUNNING)
+        step_running(channel);
+    if (channel->state == CLOSING && channel->session->wire.error == 0)
+        step_closing(channel);
+}
+
+static void channel_free(kl_ssh_channel *channel)
+{
+    kl_buf_free(&channel->command);
+    kl_buf_free(&channel->input);
+    free(channel);
+}
+
+static void sweep(kl_ssh_session *session)
+{
+    kl_ssh_channel **at = &session->channels;
+    while (*at != NULL) {
+        kl_ssh_channel *channel = *at;
+        if (channel->state != GONE) {
+            at = &channel->next;
+            continue;
+        }
+        *at = channel->next;
+        channel_free(channel);
+    }
+}
+
+void kl_ssh_channels_step(kl_ssh_session *session)
+{
+    uint64_t now = uv_now(session->loop);
+    for (kl_ssh_channel *at = session->channels; at != NULL; at = at->next)
+        step_one(at, now);
+    sweep(session);
+}
+
+uint64_t kl_ssh_channels_due(const kl_ssh_session *session)
+{
+    uint64_t due = UINT64_MAX;
+    for (const kl_ssh_channel *at = session->channels; at != NULL; at = at->next) {
+        if (at->events != NULL && at->deadline_ms < due)
+            due = at->deadline_ms;
+        if (at->state == QUEUED && at->retry_ms > 0 && session->opener == NULL &&
+            at->retry_ms < due)
+            due = at->retry_ms;
+    }
+    return due;
+}
+
+void kl_ssh_channels_fail(kl_ssh_session *session, const kl_failure *failure)
+{
+    for (kl_ssh_channel *at = session->channels; at != NULL; at = at->next) {
+        at->handle = NULL;
+        channel_done(at, NULL, failure);
+        at->state = GONE;
+    }
+}
+
+void kl_ssh_channels_free(kl_ssh_session *session)
+{
+    sweep(session);
+}
+
+void kl_ssh_channels_unwind(kl_ssh_session *session)
+{
+    kl_ssh_channel *opener = session->opener;
+    session->opener = NULL;
+    if (opener == NULL)
+        return;
+    if (opener->state == OPENING)
+        libssh2_channel_open_session(session->handle);
+    else if (opener->state == STARTING)
+        libssh2_channel_process_startup(opener->handle, "exec", 4, opener->command.data,
+                                        (unsigned int)opener->command.length);
+}
+
+kl_ssh_channel *kl_ssh_channel_exec(kl_ssh_session *session, const char *command, double timeout,
+                                    const kl_ssh_channel_events *events, void *ctx,
+                                    kl_failure *out_failure)
+{
+    if (!kl_ssh_session_alive(session)) {
+        kl_failure_set(out_failure, "unreachable", 0, "%s",
+                       session->failure.kind != NULL ? session->failure.message
+                                                     : "the session is not connected");
+        return NULL;
+    }
+    if (strlen(command) > COMMAND_MAX) {
+        kl_failure_set(out_failure, "invalid", 0,
+                       "a command of %zu bytes does not fit an SSH packet (%d); upload a script",
+                       strlen(command), COMMAND_MAX);
+        return NULL;
+    }
+    kl_ssh_channel *channel = calloc(1, sizeof *channel);
+    if (channel == NULL)
+        abort();
+    channel->session = session;
+    channel->events = events;
+    channel->ctx = ctx;
+    kl_buf_puts(&channel->command, command);
+    uv_update_time(session->loop);
+    channel->deadline_ms =
+        timeout > 0 ? uv_now(session->loop) + (uint64_t)(timeout * 1e3) : UINT64_MAX;
+    kl_ssh_channel **at = &session->channels;
+    while (*at != NULL)
+        at = &(*at)->next;
+    *at = channel;
+    kl_ssh_session_kick(session);
+    return channel;
+}
+
+void kl_ssh_channel_pause(kl_ssh_channel *channel, bool pause)
+{
+    if (channel->paused && !pause)
+        kl_ssh_session_kick(channel->session);
+    channel->paused = pause;
+}
+
+void kl_ssh_channel_close(kl_ssh_channel *channel)
+{
+    abandon(channel);
+    kl_ssh_session_kick(channel->session);
+}

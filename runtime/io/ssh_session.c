@@ -1,0 +1,447 @@
+// One SSH connection on the event loop.
+#include "io/ssh_session_internal.h"
+
+#include <assert.h>
+#include <openssl/crypto.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+// What a default sshd accepts, the cheap ones first: group16 and -exchange hold the loop for 20 ms.
+#define KEX                                                                                        \
+    "curve25519-sha256,curve25519-sha256@libssh.org,ecdh-sha2-nistp256,ecdh-sha2-nistp384,"        \
+    "diffie-hellman-group14-sha256,diffie-hellman-group16-sha512,"                                 \
+    "diffie-hellman-group-exchange-sha256"
+#define CIPHERS "aes128-ctr,aes256-ctr"
+#define MACS "hmac-sha2-256,hmac-sha2-512"
+#define SILENT_KEEPALIVES 3
+
+static void pump(kl_ssh_session *session);
+static void shut(kl_ssh_session *session, const kl_failure *failure);
+
+const char *kl_ssh_session_name(const kl_ssh_session *session)
+{
+    return session->name;
+}
+
+bool kl_ssh_session_alive(const kl_ssh_session *session)
+{
+    return session->state == KL_SSH_OPEN && session->wire.error == 0;
+}
+
+bool kl_ssh_session_trusts(kl_ssh_session *session)
+{
+    if (session->trusted)
+        return true;
+    size_t length = 0;
+    int type = 0;
+    const char *key = libssh2_session_hostkey(session->handle, &length, &type);
+    if (key == NULL)
+        return true; // it has not shown its key yet, and gets nothing but the key exchange
+    session->trusted = length == session->pin.blob.length &&
+                       CRYPTO_memcmp(key, session->pin.blob.data, length) == 0;
+    if (!session->trusted) {
+        char shown[64], pinned[64];
+        kl_ssh_fingerprint(shown, key, length);
+        kl_ssh_fingerprint(pinned, session->pin.blob.data, session->pin.blob.length);
+        kl_failure_set(&session->failure, "host_key", 0,
+                       "%s shows the host key %s, not the pinned %s; nothing was sent to it",
+                       session->name, shown, pinned);
+    }
+    return session->trusted;
+}
+
+static const char *kind_of(int rc)
+{
+    switch (rc) {
+    case LIBSSH2_ERROR_SOCKET_NONE:
+    case LIBSSH2_ERROR_BANNER_RECV:
+    case LIBSSH2_ERROR_BANNER_SEND:
+    case LIBSSH2_ERROR_SOCKET_SEND:
+    case LIBSSH2_ERROR_SOCKET_RECV:
+    case LIBSSH2_ERROR_SOCKET_DISCONNECT:
+    case LIBSSH2_ERROR_SOCKET_TIMEOUT:
+    case LIBSSH2_ERROR_TIMEOUT:
+        return "unreachable";
+    case LIBSSH2_ERROR_FILE:
+    case LIBSSH2_ERROR_METHOD_NONE:
+    case LIBSSH2_ERROR_AUTHENTICATION_FAILED:
+    case LIBSSH2_ERROR_PUBLICKEY_UNVERIFIED:
+    case LIBSSH2_ERROR_KEYFILE_AUTH_FAILED:
+        return "auth";
+    case LIBSSH2_ERROR_CHANNEL_FAILURE:
+        return "limit";
+    case LIBSSH2_ERROR_CHANNEL_REQUEST_DENIED:
+        return "denied";
+    default:
+        return "protocol";
+    }
+}
+
+void kl_ssh_session_error(kl_ssh_session *session, kl_failure *out, int rc, const char *what)
+{
+    if (session->failure.kind != NULL) { // the first cause says more
+        *out = session->failure;
+        return;
+    }
+    if (session->wire.error != 0) {
+        kl_failure_set(out, "unreachable", session->wire.error, "%s: %s: %s", session->name, what,
+                       session->wire.error > 0 ? strerror(session->wire.error)
+                                               : "the host closed the connection");
+        return;
+    }
+    char *text = NULL;
+    libssh2_session_last_error(session->handle, &text, NULL, 0);
+    kl_failure_set(out, kind_of(rc), rc, "%s: %s: %s", session->name, what,
+                   text != NULL && *text != '\0' ? text : "libssh2 gave no reason");
+}
+
+static void wipe(kl_buf *secret)
+{
+    if (secret->data != NULL)
+        OPENSSL_cleanse(secret->data, secret->capacity);
+    kl_buf_free(secret);
+}
+
+static void free_when_idle(kl_ssh_session *session)
+{
+    if (session->references > 0 || session->handles > 0)
+        return;
+    assert(session->state == KL_SSH_CLOSED);
+    kl_ssh_pin_free(&session->pin);
+    free(session);
+}
+
+static void handle_closed(uv_handle_t *handle)
+{
+    kl_ssh_session *session = handle->data;
+    session->handles--;
+    free_when_idle(session);
+}
+
+static int login(kl_ssh_session *session)
+{
+    return libssh2_userauth_publickey_frommemory(
+        session->handle, session->user, strlen(session->user), NULL, 0, session->key.data,
+        session->key.length, kl_buf_text(&session->passphrase));
+}
+
+// libssh2's half. The wire is cut, so nothing returns EAGAIN: a call that was interrupted runs into
+// an error and frees what it holds, which libssh2_session_free would forget.
+static void free_handle(kl_ssh_session *session, kl_ssh_state was)
+{
+    if (session->handle == NULL)
+        return;
+    if (was == KL_SSH_HANDSHAKE)
+        libssh2_session_handshake(session->handle, -1);
+    else if (was == KL_SSH_LOGIN && session->key.data != NULL)
+        login(session);
+    kl_ssh_channels_unwind(session);
+    for (int i = 0; i < 100 && libssh2_session_free(session->handle) == LIBSSH2_ERROR_EAGAIN; i++)
+        continue;
+    session->handle = NULL;
+}
+
+// Ends the connection for whatever reason; NULL: closed by us. Tells the waiters last.
+static void shut(kl_ssh_session *session, const kl_failure *failure)
+{
+    if (session->state == KL_SSH_CLOSED)
+        return;
+    kl_ssh_state was = session->state;
+    session->state = KL_SSH_CLOSED;
+    if (failure != NULL)
+        session->failure = *failure;
+    else
+        kl_failure_set(&session->failure, "cancelled", 0, "the connection to %s was closed",
+                       session->name);
+    if (session->dial != NULL)
+        kl_dial_cancel(session->dial);
+    session->dial = NULL;
+    if (failure == NULL && was == KL_SSH_OPEN) {
+        libssh2_session_disconnect(session->handle, "done");
+        kl_ssh_wire_flush(&session->wire);
+    }
+    if (session->polling)
+        uv_close((uv_handle_t *)&session->poll, handle_closed);
+    session->polling = false;
+    uv_close((uv_handle_t *)&session->timer, handle_closed);
+    kl_ssh_wire_close(&session->wire);
+    free_handle(session, was);
+    wipe(&session->key);
+    wipe(&session->passphrase);
+    kl_ssh_ready_fn ready = session->ready;
+    session->ready = NULL;
+    kl_ssh_session_hold(session); // a waiter may drop the last reference
+    if (ready != NULL && failure != NULL)
+        ready(session->ctx, &session->failure);
+    kl_ssh_channels_fail(session, &session->failure);
+    kl_ssh_channels_free(session);
+    kl_ssh_session_drop(session);
+}
+
+static void fail_call(kl_ssh_session *session, int rc, const char *what)
+{
+    kl_failure failure;
+    kl_ssh_session_error(session, &failure, rc, what);
+    if (strcmp(failure.kind, "auth") == 0 && rc == LIBSSH2_ERROR_AUTHENTICATION_FAILED)
+        kl_failure_set(&failure, "auth", rc, "%s: the host refused the key for user %s",
+                       session->name, session->user);
+    shut(session, &failure);
+}
+
+static void step_handshake(kl_ssh_session *session)
+{
+    int rc = libssh2_session_handshake(session->handle, session->wire.fd);
+    if (rc == LIBSSH2_ERROR_EAGAIN)
+        return;
+    if (rc != 0 || !session->trusted) {
+        fail_call(session, rc,
+                  rc == LIBSSH2_ERROR_KEX_FAILURE
+                      ? "no common algorithms (has the host a key of the pinned type?)"
+                      : "key exchange");
+        return;
+    }
+    session->state = KL_SSH_LOGIN;
+    session->again = true;
+}
+
+static void step_login(kl_ssh_session *session)
+{
+    int rc = login(session);
+    if (rc == LIBSSH2_ERROR_EAGAIN)
+        return;
+    wipe(&session->key);
+    wipe(&session->passphrase);
+    if (rc != 0) {
+        fail_call(session, rc, "login");
+        return;
+    }
+    session->state = KL_SSH_OPEN;
+    session->keepalive_ms = uv_now(session->loop) + (uint64_t)(session->keepalive * 1e3);
+    libssh2_keepalive_config(session->handle, 1, 1); // its clock is in seconds; ours decides
+    kl_ssh_ready_fn ready = session->ready;
+    session->ready = NULL;
+    session->again = true;
+    if (ready != NULL)
+        ready(session->ctx, NULL);
+}
+
+static void step(kl_ssh_session *session)
+{
+    session->again = false;
+    kl_ssh_wire_fill(&session->wire, uv_now(session->loop));
+    if (session->state == KL_SSH_HANDSHAKE)
+        step_handshake(session);
+    else if (session->state == KL_SSH_LOGIN)
+        step_login(session);
+    else if (session->state == KL_SSH_OPEN)
+        kl_ssh_channels_step(session);
+}
+
+static void check_clocks(kl_ssh_session *session)
+{
+    uint64_t now = uv_now(session->loop);
+    kl_failure failure;
+    if (session->state < KL_SSH_OPEN) {
+        if (now < session->deadline_ms)
+            return;
+        static const char *const doing[] = {"TCP connect", "key exchange", "login"};
+        kl_failure_set(&failure, "timeout", 0, "%s: no answer in time (%s)", session->name,
+                       doing[session->state]);
+        shut(session, &failure);
+    } else if (session->state == KL_SSH_OPEN && now >= session->keepalive_ms) {
+        kl_ssh_wire_fill(&session->wire, now); // an answer may wait there since long
+        if (!kl_ssh_wire_wants_input(&session->wire))
+            session->wire.unanswered = 0; // it is us who do not listen
+        if (session->wire.unanswered >= SILENT_KEEPALIVES) {
+            kl_failure_set(&failure, "unreachable", 0, "%s: silent for %.0f s", session->name,
+                           (double)(now - session->wire.received_ms) / 1e3);
+            shut(session, &failure);
+            return;
+        }
+        int next = 0;
+        session->wire.unanswered++;
+        libssh2_keepalive_send(session->handle, &next);
+        session->keepalive_ms = now + (uint64_t)(session->keepalive * 1e3);
+    }
+}
+
+static void on_poll(uv_poll_t *poll, int status, int events)
+{
+    (void)events;
+    kl_ssh_session *session = poll->data;
+    if (status < 0 && session->wire.error == 0)
+        session->wire.error = -status;
+    pump(session);
+}
+
+static void on_timer(uv_timer_t *timer)
+{
+    kl_ssh_session *session = timer->data;
+    kl_ssh_session_hold(session);
+    check_clocks(session);
+    pump(session);
+    kl_ssh_session_drop(session);
+}
+
+// Waits for the socket and for the next thing that is due.
+static void rearm(kl_ssh_session *session)
+{
+    uint64_t due = session->deadline_ms;
+    if (session->state == KL_SSH_OPEN) {
+        due = kl_ssh_channels_due(session);
+        if (session->keepalive_ms < due)
+            due = session->keepalive_ms;
+    }
+    uint64_t now = uv_now(session->loop);
+    uv_timer_start(&session->timer, on_timer, due > now ? due - now : 0, 0);
+    if (!session->polling)
+        return;
+    int events = kl_ssh_wire_wants_input(&session->wire) ? UV_READABLE : 0;
+    if (kl_ssh_wire_has_output(&session->wire))
+        events |= UV_WRITABLE;
+    if (events != session->events) // libuv takes two system calls for it
+        uv_poll_start(&session->poll, events, on_poll);
+    session->events = events;
+}
+
+// Moves everything on as far as it goes without waiting.
+static void pump(kl_ssh_session *session)
+{
+    if (session->state == KL_SSH_CLOSED || session->pumping)
+        return;
+    kl_ssh_session_hold(session);
+    session->pumping = true;
+    if (session->polling) {
+        kl_ssh_wire_flush(&session->wire);
+        do
+            step(session);
+        while (session->again && session->state != KL_SSH_CLOSED);
+    }
+    session->pumping = false;
+    if (session->state != KL_SSH_CLOSED && session->wire.error != 0)
+        fail_call(session, LIBSSH2_ERROR_SOCKET_DISCONNECT, "the connection was lost");
+    if (session->state != KL_SSH_CLOSED)
+        rearm(session);
+    kl_ssh_session_drop(session);
+}
+
+void kl_ssh_session_kick(kl_ssh_session *session)
+{
+    if (session->state != KL_SSH_CLOSED)
+        uv_timer_start(&session->timer, on_timer, 0, 0);
+}
+
+static bool make_handle(kl_ssh_session *session)
+{
+    LIBSSH2_SESSION *handle = libssh2_session_init_ex(NULL, NULL, NULL, session);
+    session->handle = handle;
+    if (handle == NULL)
+        return false;
+    libssh2_session_set_blocking(handle, 0);
+    int rc = libssh2_session_method_pref(handle, LIBSSH2_METHOD_KEX, KEX);
+    if (rc == 0)
+        rc = libssh2_session_method_pref(handle, LIBSSH2_METHOD_HOSTKEY,
+                                         kl_ssh_pin_preference(&session->pin));
+    static const int ciphers[] = {LIBSSH2_METHOD_CRYPT_CS, LIBSSH2_METHOD_CRYPT_SC};
+    static const int macs[] = {LIBSSH2_METHOD_MAC_CS, LIBSSH2_METHOD_MAC_SC};
+    for (int i = 0; i < 2 && rc == 0; i++) {
+        rc = libssh2_session_method_pref(handle, ciphers[i], CIPHERS);
+        if (rc == 0)
+            rc = libssh2_session_method_pref(handle, macs[i], MACS);
+    }
+    return rc == 0;
+}
+
+static void dialed(void *ctx, int fd, const kl_failure *failure)
+{
+    kl_ssh_session *session = ctx;
+    session->dial = NULL;
+    if (fd < 0) {
+        shut(session, failure);
+        return;
+    }
+    bool made = make_handle(session);
+    session->wire.fd = fd;
+    if (!made || uv_poll_init(session->loop, &session->poll, fd) != 0) {
+        kl_failure problem;
+        kl_failure_set(&problem, "protocol", 0, "%s: libssh2 cannot start a session",
+                       session->name);
+        shut(session, &problem);
+        return;
+    }
+    session->poll.data = session;
+    session->handles++;
+    session->polling = true;
+    kl_ssh_wire_attach(&session->wire, fd, session->handle);
+    session->wire.received_ms = uv_now(session->loop);
+    session->state = KL_SSH_HANDSHAKE;
+    pump(session);
+}
+
+static bool library_ready(void)
+{
+    static int state = 1; // not tried yet
+    if (state == 1)
+        state = libssh2_init(0);
+    return state == 0;
+}
+
+kl_ssh_session *kl_ssh_session_open(uv_loop_t *loop, const kl_ssh_options *options,
+                                    kl_ssh_ready_fn ready, void *ctx, kl_failure *out_failure)
+{
+    kl_ssh_pin pin;
+    if (!library_ready()) {
+        kl_failure_set(out_failure, "protocol", 0, "libssh2 cannot be initialised");
+        return NULL;
+    }
+    if (!kl_ssh_key_usable(options->key, options->key_length, out_failure) ||
+        !kl_ssh_pin_parse(&pin, options->host_key, out_failure))
+        return NULL;
+    kl_ssh_session *session = calloc(1, sizeof *session);
+    if (session == NULL)
+        abort();
+    session->loop = loop;
+    session->references = 1;
+    session->pin = pin;
+    session->wire.fd = -1;
+    session->ready = ready;
+    session->ctx = ctx;
+    session->keepalive = options->keepalive;
+    snprintf(session->name, sizeof session->name, "%s:%d", options->host, options->port);
+    snprintf(session->user, sizeof session->user, "%s", options->user);
+    kl_buf_append(&session->key, options->key, options->key_length);
+    kl_buf_puts(&session->passphrase, options->passphrase != NULL ? options->passphrase : "");
+    uv_timer_init(loop, &session->timer);
+    session->timer.data = session;
+    session->handles = 1;
+    uv_update_time(loop);
+    session->deadline_ms = uv_now(loop) + (uint64_t)(options->timeout * 1e3);
+    session->dial = kl_dial_start(loop, options->host, options->port, dialed, session);
+    rearm(session);
+    return session;
+}
+
+void kl_ssh_session_close(kl_ssh_session *session)
+{
+    session->ready = NULL;
+    shut(session, NULL);
+}
+
+kl_ssh_session *kl_ssh_session_hold(kl_ssh_session *session)
+{
+    session->references++;
+    return session;
+}
+
+void kl_ssh_session_drop(kl_ssh_session *session)
+{
+    if (--session->references > 0)
+        return;
+    if (session->state != KL_SSH_CLOSED) {
+        session->references++; // shut holds and drops
+        kl_ssh_session_close(session);
+        session->references--;
+    }
+    free_when_idle(session);
+}

@@ -1,0 +1,98 @@
+// What ssh_session.c, ssh_wire.c and ssh_channel.c share.
+#ifndef KL_IO_SSH_SESSION_INTERNAL_H
+#define KL_IO_SSH_SESSION_INTERNAL_H
+
+#include <libssh2.h>
+#include <stdint.h>
+
+#include "base/buf.h"
+#include "io/dial.h"
+#include "io/ssh_key.h"
+#include "io/ssh_session.h"
+
+struct kl_ssh_channel;
+
+// The bytes between the socket and libssh2. libssh2 reads and writes only these buffers: its sends
+// are always accepted whole, so that it never holds a half-sent packet of one channel while another
+// wants to send (which 1.10 answers with corruption, libssh2 PR 169 and 1397, or a hang, 2110).
+typedef struct kl_ssh_wire {
+    int fd; // -1: none
+    kl_buf in;
+    size_t in_at;
+    kl_buf out;
+    size_t out_at;
+    uint64_t received_ms; // when the peer was last heard
+    int unanswered;       // signs of life asked for since then
+    int error;            // errno of the lost connection, -1: closed by the peer, 0: fine
+    bool cut;             // nothing goes out or comes in any more
+} kl_ssh_wire;
+
+typedef enum kl_ssh_state {
+    KL_SSH_DIALING,
+    KL_SSH_HANDSHAKE,
+    KL_SSH_LOGIN,
+    KL_SSH_OPEN,
+    KL_SSH_CLOSED
+} kl_ssh_state;
+
+struct kl_ssh_session {
+    uv_loop_t *loop;
+    kl_ssh_state state;
+    int references;
+    int handles; // open handles of the loop
+    bool polling;
+    int events; // that the poll waits for
+    bool pumping;
+    bool again; // the pump has more to do
+    bool trusted;
+    char name[280]; // "host:port"
+    char user[64];
+    kl_buf key;
+    kl_buf passphrase;
+    kl_ssh_pin pin;
+    double keepalive;
+    uint64_t deadline_ms;  // of the connect
+    uint64_t keepalive_ms; // when the next sign of life is due
+    kl_dial *dial;
+    LIBSSH2_SESSION *handle;
+    kl_ssh_wire wire;
+    uv_poll_t poll;
+    uv_timer_t timer;
+    kl_ssh_ready_fn ready;
+    void *ctx;
+    kl_failure failure;              // why it closed
+    struct kl_ssh_channel *channels; // in order of their start
+    struct kl_ssh_channel *opener;   // the one that may open: libssh2 opens one at a time
+};
+
+// ssh_wire.c
+void kl_ssh_wire_attach(kl_ssh_wire *wire, int fd, LIBSSH2_SESSION *handle);
+// Takes what the socket has, sends what waits.
+void kl_ssh_wire_fill(kl_ssh_wire *wire, uint64_t now_ms);
+void kl_ssh_wire_flush(kl_ssh_wire *wire);
+bool kl_ssh_wire_wants_input(const kl_ssh_wire *wire);
+bool kl_ssh_wire_has_output(const kl_ssh_wire *wire);
+// Whether a bulk writer should wait.
+bool kl_ssh_wire_full(const kl_ssh_wire *wire);
+void kl_ssh_wire_close(kl_ssh_wire *wire);
+
+// ssh_session.c
+// Whether bytes may go to this peer: its key is not known yet, or it is the pinned one.
+bool kl_ssh_session_trusts(kl_ssh_session *session);
+// Runs the session at the next turn of the loop.
+void kl_ssh_session_kick(kl_ssh_session *session);
+// Describes libssh2's last error.
+void kl_ssh_session_error(kl_ssh_session *session, kl_failure *out, int rc, const char *what);
+
+// ssh_channel.c
+// Moves every channel on; returns the earliest deadline in milliseconds, UINT64_MAX if none.
+void kl_ssh_channels_step(kl_ssh_session *session);
+uint64_t kl_ssh_channels_due(const kl_ssh_session *session);
+// Ends every channel with the failure.
+void kl_ssh_channels_fail(kl_ssh_session *session, const kl_failure *failure);
+// Frees them; their libssh2 halves went with the session.
+void kl_ssh_channels_free(kl_ssh_session *session);
+// Lets the call that was interrupted fail, so that libssh2 frees what it holds.
+void kl_ssh_channels_unwind(kl_ssh_session *session);
+
+#endif

@@ -1,0 +1,151 @@
+// The bytes between the socket and libssh2.
+#include "io/ssh_session_internal.h"
+
+#include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#define IN_MAX (1024 * 1024)
+#define OUT_FULL (256 * 1024)
+#define READ_SIZE (128 * 1024)
+
+static size_t pending(const kl_buf *buf, size_t at)
+{
+    return buf->length - at;
+}
+
+// Sends directly what the socket takes; returns the number of bytes, also 0.
+static size_t send_now(kl_ssh_wire *wire, const char *bytes, size_t length)
+{
+    size_t sent = 0;
+    while (sent < length) {
+        ssize_t n = send(wire->fd, bytes + sent, length - sent, MSG_NOSIGNAL);
+        if (n > 0) {
+            sent += (size_t)n;
+        } else if (n < 0 && errno != EINTR) {
+            if (errno != EAGAIN && errno != EWOULDBLOCK)
+                wire->error = errno;
+            break;
+        }
+    }
+    return sent;
+}
+
+void kl_ssh_wire_flush(kl_ssh_wire *wire)
+{
+    size_t left = pending(&wire->out, wire->out_at);
+    if (left == 0 || wire->error != 0)
+        return;
+    wire->out_at += send_now(wire, wire->out.data + wire->out_at, left);
+    if (wire->out_at == wire->out.length) {
+        wire->out_at = 0;
+        wire->out.length = 0;
+    }
+}
+
+void kl_ssh_wire_fill(kl_ssh_wire *wire, uint64_t now_ms)
+{
+    if (wire->in_at == wire->in.length)
+        wire->in_at = wire->in.length = 0;
+    while (wire->error == 0 && kl_ssh_wire_wants_input(wire)) {
+        kl_buf_reserve(&wire->in, READ_SIZE);
+        ssize_t n = recv(wire->fd, wire->in.data + wire->in.length, READ_SIZE, 0);
+        if (n > 0) {
+            wire->in.length += (size_t)n;
+            wire->received_ms = now_ms;
+            wire->unanswered = 0;
+        } else if (n == 0) {
+            wire->error = -1;
+        } else if (errno != EINTR) {
+            if (errno != EAGAIN && errno != EWOULDBLOCK)
+                wire->error = errno;
+            break;
+        }
+        if (n > 0 && n < READ_SIZE)
+            break;
+    }
+    // sshd's small answers wait for our ACK (Nagle against delayed ACK, 40 ms); the flag is
+    // one-shot.
+    int on = 1;
+    setsockopt(wire->fd, IPPROTO_TCP, TCP_QUICKACK, &on, sizeof on);
+}
+
+bool kl_ssh_wire_wants_input(const kl_ssh_wire *wire)
+{
+    return pending(&wire->in, wire->in_at) < IN_MAX;
+}
+
+bool kl_ssh_wire_has_output(const kl_ssh_wire *wire)
+{
+    return pending(&wire->out, wire->out_at) > 0;
+}
+
+bool kl_ssh_wire_full(const kl_ssh_wire *wire)
+{
+    return pending(&wire->out, wire->out_at) >= OUT_FULL;
+}
+
+// libssh2's send: always takes everything. Callers keep bulk away with kl_ssh_wire_full.
+static ssize_t wire_send(libssh2_socket_t fd, const void *bytes, size_t length, int flags,
+                         void **abstract)
+{
+    (void)fd;
+    (void)flags;
+    kl_ssh_session *session = *abstract;
+    kl_ssh_wire *wire = &session->wire;
+    if (wire->cut || wire->error != 0 || !kl_ssh_session_trusts(session))
+        return -ECONNABORTED;
+    size_t sent = 0;
+    if (!kl_ssh_wire_has_output(wire))
+        sent = send_now(wire, bytes, length);
+    kl_buf_append(&wire->out, (const char *)bytes + sent, length - sent);
+    return (ssize_t)length;
+}
+
+static ssize_t wire_receive(libssh2_socket_t fd, void *out, size_t size, int flags, void **abstract)
+{
+    (void)fd;
+    (void)flags;
+    kl_ssh_wire *wire = &((kl_ssh_session *)*abstract)->wire;
+    size_t length = pending(&wire->in, wire->in_at);
+    if (wire->cut)
+        return -ECONNABORTED;
+    if (length == 0)
+        return wire->error == 0 ? -EAGAIN : -ECONNRESET;
+    if (length > size)
+        length = size;
+    memcpy(out, wire->in.data + wire->in_at, length);
+    wire->in_at += length;
+    return (ssize_t)length;
+}
+
+void kl_ssh_wire_attach(kl_ssh_wire *wire, int fd, LIBSSH2_SESSION *handle)
+{
+    int on = 1;
+    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+    wire->fd = fd;
+#if LIBSSH2_VERSION_NUM >= 0x010b01
+    libssh2_session_callback_set2(handle, LIBSSH2_CALLBACK_SEND, (libssh2_cb_generic *)wire_send);
+    libssh2_session_callback_set2(handle, LIBSSH2_CALLBACK_RECV,
+                                  (libssh2_cb_generic *)wire_receive);
+#else
+    libssh2_session_callback_set(handle, LIBSSH2_CALLBACK_SEND, (void *)(uintptr_t)wire_send);
+    libssh2_session_callback_set(handle, LIBSSH2_CALLBACK_RECV, (void *)(uintptr_t)wire_receive);
+#endif
+}
+
+void kl_ssh_wire_close(kl_ssh_wire *wire)
+{
+    wire->cut = true;
+    if (wire->fd >= 0) {
+        shutdown(wire->fd, SHUT_RDWR);
+        close(wire->fd);
+    }
+    wire->fd = -1;
+    kl_buf_free(&wire->in);
+    kl_buf_free(&wire->out);
+    wire->in_at = wire->out_at = 0;
+}
