@@ -54,9 +54,11 @@ describe("a public function", function()
     tree.none(found)
   end)
 
+  -- Not in examples: every entry of a recipe takes the run and its arguments.
   it("describes every parameter", function()
     local found = {}
-    each_public(folders, function(path, number, name, parameters, block)
+    local strict = { "stdlib", "recipes", "providers", "runtime/meta" }
+    each_public(strict, function(path, number, name, parameters, block)
       for _, parameter in ipairs(undescribed(block, parameters)) do
         found[#found + 1] = ("%s:%d: %s: no ---@param %s"):format(path, number, name, parameter)
       end

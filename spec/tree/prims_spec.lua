@@ -25,6 +25,8 @@ local function registered(prim)
       or class and key(prim.name, class)
     if at then
       tables[at] = tables[at] or {}
+      -- What owns something gets its `close` from bridge/own.
+      if class and prim.text:find("kl_own_class", 1, true) then tables[at].close = true end
       for entry in body:gmatch('{%s*"([^"]+)"') do
         if not entry:find("^__") then tables[at][entry] = true end
       end
