@@ -1,0 +1,165 @@
+// Files over an SSH session: what uploads and downloads share.
+#include "io/ssh_transfer_internal.h"
+
+#include <openssl/rand.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define ERRORS_MAX 4096
+
+void kl_ssh_transfer_token(char out[17])
+{
+    unsigned char random[8];
+    if (RAND_bytes(random, sizeof random) != 1)
+        abort();
+    for (size_t i = 0; i < sizeof random; i++)
+        snprintf(out + i * 2, 3, "%02x", random[i]);
+}
+
+void kl_ssh_transfer_free(kl_ssh_transfer *transfer)
+{
+    transfer->kind->free(transfer);
+    free(transfer->subject);
+    kl_buf_free(&transfer->errors);
+    free(transfer);
+}
+
+void kl_ssh_transfer_close(kl_ssh_transfer *transfer)
+{
+    if (transfer->channel != NULL)
+        kl_ssh_channel_close(transfer->channel);
+    kl_ssh_transfer_free(transfer);
+}
+
+static void end(kl_ssh_transfer *transfer, const kl_ssh_transferred *result,
+                const kl_failure *failure)
+{
+    kl_ssh_transfer_fn done = transfer->done;
+    void *ctx = transfer->ctx;
+    kl_ssh_transfer_free(transfer);
+    done(ctx, result, failure);
+}
+
+static void end_failed(kl_ssh_transfer *transfer, const kl_failure *cause)
+{
+    kl_failure failure;
+    kl_failure_set(&failure, cause->kind, cause->code, "%s: %.300s", transfer->subject,
+                   cause->message);
+    end(transfer, NULL, &failure);
+}
+
+// The scripts speak the C locale's messages of coreutils and tar.
+static const char *kind_of(int code, const char *errors)
+{
+    static const struct {
+        const char *text;
+        const char *kind;
+    } kinds[] = {{"Permission denied", "denied"},     {"Operation not permitted", "denied"},
+                 {"Read-only file system", "denied"}, {"No space left", "limit"},
+                 {"quota exceeded", "limit"},         {"cannot overwrite directory", "exists"},
+                 {"invalid user", "invalid"},         {"invalid group", "invalid"},
+                 {"No such file", "not_found"},       {"Not a directory", "invalid"},
+                 {"not found", "unsupported"}};
+    if (code == KL_TRANSFER_NOT_FOUND)
+        return "not_found";
+    if (code == KL_TRANSFER_NO_FILE)
+        return "invalid";
+    if (code == KL_TRANSFER_DIFFERS)
+        return "io";
+    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
+        if (strstr(errors, kinds[i].text) != NULL)
+            return kinds[i].kind;
+    return "io";
+}
+
+static void script_failed(kl_ssh_transfer *transfer, const kl_ssh_exit *exit)
+{
+    kl_buf *errors = &transfer->errors;
+    while (errors->length > 0 && errors->data[errors->length - 1] == '\n')
+        errors->data[--errors->length] = '\0';
+    kl_failure failure;
+    kl_failure_set(&failure, kind_of(exit->code, kl_buf_text(errors)), exit->code, "%s",
+                   errors->length > 0 ? errors->data
+                   : exit->signal[0]  ? "ended by a signal on the host"
+                                      : "failed on the host without a word");
+    end_failed(transfer, &failure);
+}
+
+static void on_data(void *ctx, kl_ssh_stream stream, const char *bytes, size_t length)
+{
+    kl_ssh_transfer *transfer = ctx;
+    if (stream == KL_SSH_ERR) {
+        size_t room = ERRORS_MAX - transfer->errors.length;
+        kl_buf_append(&transfer->errors, bytes, length < room ? length : room);
+        return;
+    }
+    kl_failure failure;
+    if (transfer->kind->data == NULL || transfer->kind->data(transfer, bytes, length, &failure))
+        return;
+    kl_ssh_channel_close(transfer->channel);
+    end_failed(transfer, &failure);
+}
+
+static ssize_t on_pull(void *ctx, char *out, size_t size, kl_failure *out_failure)
+{
+    kl_ssh_transfer *transfer = ctx;
+    return transfer->kind->pull == NULL ? 0
+                                        : transfer->kind->pull(transfer, out, size, out_failure);
+}
+
+static void on_done(void *ctx, const kl_ssh_exit *exit, const kl_failure *failure)
+{
+    kl_ssh_transfer *transfer = ctx;
+    kl_ssh_transferred result = {0};
+    kl_failure problem;
+    transfer->channel = NULL;
+    if (failure != NULL)
+        end_failed(transfer, failure);
+    else if (exit->code != 0)
+        script_failed(transfer, exit);
+    else if (transfer->kind->finish(transfer, &result, &problem))
+        end(transfer, &result, NULL);
+    else
+        end_failed(transfer, &problem);
+}
+
+static const kl_ssh_channel_events events = {on_data, on_pull, on_done};
+
+// Appends a word for the shell.
+static void quote(kl_buf *out, const char *word)
+{
+    kl_buf_puts(out, "'");
+    for (const char *at = word; *at != '\0'; at++) {
+        if (*at == '\'')
+            kl_buf_puts(out, "'\\''");
+        else
+            kl_buf_append(out, at, 1);
+    }
+    kl_buf_puts(out, "'");
+}
+
+kl_ssh_transfer *kl_ssh_transfer_start(kl_ssh_transfer *transfer, kl_ssh_session *session,
+                                       const char *path, const char *script,
+                                       const char *const words[], double timeout,
+                                       kl_failure *out_failure)
+{
+    kl_buf subject = {0};
+    kl_buf_printf(&subject, "%s: %s %s", kl_ssh_session_name(session), transfer->kind->verb, path);
+    transfer->subject = subject.data;
+    kl_buf command = {0};
+    kl_buf_puts(&command, "exec /bin/sh -c "); // the login shell may be any
+    quote(&command, script);
+    kl_buf_puts(&command, " kiln");
+    for (int i = 0; words[i] != NULL; i++) {
+        kl_buf_puts(&command, " ");
+        quote(&command, words[i]);
+    }
+    transfer->channel =
+        kl_ssh_channel_exec(session, command.data, timeout, &events, transfer, out_failure);
+    kl_buf_free(&command);
+    if (transfer->channel != NULL)
+        return transfer;
+    kl_ssh_transfer_free(transfer);
+    return NULL;
+}

@@ -1,0 +1,26 @@
+// A directory as one tar stream, with the sha256 of every file in a last entry.
+#ifndef KL_IO_TAR_TREE_H
+#define KL_IO_TAR_TREE_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "base/failure.h"
+
+typedef struct kl_tar_tree kl_tar_tree;
+
+// Lists the tree under `source`, which must be a directory: directories, files and symbolic links,
+// sorted, modes kept, owners not. `sums` names the last entry, in the form of sha256sum -c. NULL:
+// `out_failure`, also for a socket, a pipe or a device in it. Returns owned.
+kl_tar_tree *kl_tar_tree_open(const char *source, const char *sums, kl_failure *out_failure);
+// Writes the next bytes of the stream, up to `size`; 0 at its end, -1: `out_failure`. Reads files
+// as it goes, so a file that shrinks meanwhile fails.
+ssize_t kl_tar_tree_read(kl_tar_tree *tree, char *out, size_t size, kl_failure *out_failure);
+// Bytes of all files read so far.
+uint64_t kl_tar_tree_bytes(const kl_tar_tree *tree);
+// sha256 of the list of sums: the same names and contents give the same. At the end of the stream.
+void kl_tar_tree_digest(const kl_tar_tree *tree, char out[65]);
+void kl_tar_tree_close(kl_tar_tree *tree);
+
+#endif

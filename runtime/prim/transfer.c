@@ -1,0 +1,164 @@
+// rt.transfer: files and trees over an SSH session, whole or not at all.
+#include "io/ssh_transfer.h"
+
+#include "bridge/fail.h"
+#include "bridge/op.h"
+#include "bridge/opts.h"
+#include "prim/prims.h"
+#include "prim/ssh.h"
+
+#include <string.h>
+
+typedef struct transfer_op {
+    kl_op op;
+    kl_ssh_transfer *io; // NULL once ended
+    kl_ssh_transferred result;
+    kl_failure failure;
+} transfer_op;
+
+static void transfer_release(kl_op *op)
+{
+    transfer_op *self = (transfer_op *)op;
+    if (self->io != NULL)
+        kl_ssh_transfer_close(self->io);
+    self->io = NULL;
+}
+
+static int transfer_push(lua_State *L, kl_op *op)
+{
+    const transfer_op *self = (const transfer_op *)op;
+    if (kl_failed(&self->failure))
+        return kl_fail(L, &self->failure);
+    lua_createtable(L, 0, 2);
+    lua_pushinteger(L, (lua_Integer)self->result.bytes);
+    lua_setfield(L, -2, "bytes");
+    lua_pushstring(L, self->result.sha256);
+    lua_setfield(L, -2, "sha256");
+    return 1;
+}
+
+static const kl_op_class transfer_class = {"transfer", transfer_release, transfer_push,
+                                           transfer_release};
+
+static void transfer_done(void *ctx, const kl_ssh_transferred *result, const kl_failure *failure)
+{
+    transfer_op *self = ctx;
+    self->io = NULL;
+    if (failure != NULL)
+        self->failure = *failure;
+    else
+        self->result = *result;
+    kl_op_settle(&self->op);
+}
+
+static int transfer_wait(lua_State *L, transfer_op *self)
+{
+    if (self->io == NULL)
+        kl_op_settle(&self->op);
+    return kl_op_wait(L, &self->op);
+}
+
+static double read_timeout(kl_opts *opts)
+{
+    lua_Number timeout = kl_opts_number(opts, "timeout", 600);
+    luaL_argcheck(opts->L, timeout > 0 && timeout < 1e9, 2,
+                  "option 'timeout' must be more than 0 seconds");
+    return timeout;
+}
+
+static const char *need_target(kl_opts *opts)
+{
+    const char *target = kl_opts_need_string(opts, "target");
+    size_t length = strlen(target);
+    bool ends_in_slash = length > 1 && target[length - 1] == '/';
+    luaL_argcheck(opts->L, length > 0 && length < 4096 && !ends_in_slash, 2,
+                  "option 'target' must be a path that does not end in '/'");
+    return target;
+}
+
+static void check_mode(lua_State *L, const char *mode)
+{
+    size_t length = strlen(mode);
+    luaL_argcheck(L, length >= 3 && length <= 4 && strspn(mode, "01234567") == length, 2,
+                  "option 'mode' must be three or four octal digits, like \"0644\"");
+}
+
+static int transfer_upload(lua_State *L)
+{
+    kl_ssh_session *session = kl_ssh_check(L, 1);
+    luaL_checktype(L, 2, LUA_TTABLE);
+    kl_ssh_upload upload = {0};
+    kl_opts opts;
+    kl_opts_begin(L, 2, &opts);
+    upload.source = kl_opts_string(&opts, "source", NULL);
+    upload.content = kl_opts_bytes(&opts, "content", &upload.length);
+    luaL_argcheck(L, (upload.source == NULL) != (upload.content == NULL), 2,
+                  "give either 'source' or 'content'");
+    upload.target = need_target(&opts);
+    upload.mode = kl_opts_string(&opts, "mode", "0644");
+    check_mode(L, upload.mode);
+    upload.owner = kl_opts_string(&opts, "owner", NULL);
+    upload.timeout = read_timeout(&opts);
+    kl_opts_end(&opts);
+    transfer_op *self = kl_op_new(L, sizeof *self, &transfer_class);
+    self->io = kl_ssh_upload_file(session, &upload, transfer_done, self, &self->failure);
+    return transfer_wait(L, self);
+}
+
+// Replacing /etc or /usr would end the machine, and no recipe means it.
+static bool deep_enough(const char *target)
+{
+    if (target[0] != '/')
+        return true;
+    target += strspn(target, "/");
+    target += strcspn(target, "/");
+    target += strspn(target, "/");
+    return *target != '\0' && strcmp(target, ".") != 0 && strcmp(target, "..") != 0;
+}
+
+static int transfer_upload_tree(lua_State *L)
+{
+    kl_ssh_session *session = kl_ssh_check(L, 1);
+    luaL_checktype(L, 2, LUA_TTABLE);
+    kl_ssh_upload upload = {0};
+    kl_opts opts;
+    kl_opts_begin(L, 2, &opts);
+    upload.source = kl_opts_need_string(&opts, "source");
+    upload.target = need_target(&opts);
+    upload.owner = kl_opts_string(&opts, "owner", NULL);
+    upload.replace = kl_opts_boolean(&opts, "replace", false);
+    luaL_argcheck(L, !upload.replace || deep_enough(upload.target), 2,
+                  "'replace' on a directory at the top of the file system");
+    upload.timeout = read_timeout(&opts);
+    kl_opts_end(&opts);
+    transfer_op *self = kl_op_new(L, sizeof *self, &transfer_class);
+    self->io = kl_ssh_upload_tree(session, &upload, transfer_done, self, &self->failure);
+    return transfer_wait(L, self);
+}
+
+static int transfer_download(lua_State *L)
+{
+    kl_ssh_session *session = kl_ssh_check(L, 1);
+    luaL_checktype(L, 2, LUA_TTABLE);
+    kl_ssh_download download = {0};
+    kl_opts opts;
+    kl_opts_begin(L, 2, &opts);
+    download.source = kl_opts_need_string(&opts, "source");
+    download.target = need_target(&opts);
+    download.timeout = read_timeout(&opts);
+    kl_opts_end(&opts);
+    transfer_op *self = kl_op_new(L, sizeof *self, &transfer_class);
+    self->io = kl_ssh_download_file(session, &download, transfer_done, self, &self->failure);
+    return transfer_wait(L, self);
+}
+
+static const luaL_Reg transfer_functions[] = {{"upload", transfer_upload},
+                                              {"upload_tree", transfer_upload_tree},
+                                              {"download", transfer_download},
+                                              {NULL, NULL}};
+
+KL_PRIM(transfer)
+{
+    luaL_newlib(L, transfer_functions);
+    return 1;
+}
