@@ -92,6 +92,7 @@ function Child:wait() end
 ---@param signal? string ("TERM")
 function Child:kill(signal) end
 
+---Tells its process id, also of one that ended.
 ---@return integer
 function Child:pid() end
 
