@@ -34,8 +34,9 @@ function rollback.deploy(run, args)
   end, { undone = args.service .. " still serves " .. now.serving.version })
   op.call {
     name = "record the rollback", class = "idempotent", quiet = true,
+    args = { serving = now.serving.id, kept = now.kept.id },
     perform = function()
-      run.store:release_swap(now.serving.id, now.kept.id)
+      run.store:release_swap(now.serving.id, now.kept.id, now.kept.kept_until)
     end,
   }
   return {

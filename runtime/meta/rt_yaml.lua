@@ -5,7 +5,7 @@
 local yaml = {}
 
 ---Writes a value as one document, in block style, with sorted keys.
----Raises for what YAML cannot carry here: functions, secrets, NaN, strings that are not UTF-8, tables
+---Raises for what YAML cannot carry here: functions, secrets, NaN, text that is not UTF-8, tables
 ---with mixed keys, nesting deeper than 500 levels.
 ---@param value any
 ---@return string text

@@ -228,10 +228,58 @@ function Cloud:address(name)
   local row = op.call {
     name = "address " .. name, class = "adopt", args = { name = name }, quiet = true,
     perform = function(token)
-      return self.driver:address(name) or self.driver:create_address { name = name, token = token }
+      local there = self.driver:address(name)
+      if there then return there end
+      self.run.store:ledger_intent {
+        run = self.run.id, key = scope.state().operation.key, provider = self.name,
+        kind = "address", name = name, token = token, service = self.run.service,
+      }
+      local made = self.driver:create_address { name = name, token = token }
+      self.run.store:ledger_live(token, made.id, json.encode(made))
+      return made
     end,
   }
   return setmetatable({ id = row.id, name = name, ip = row.ip, cloud = self }, Address)
+end
+
+---Gives a floating address back.
+---@async
+---@param name string
+---@return boolean there false: there was none
+function Cloud:release_address(name)
+  return op.call {
+    name = "release address " .. name, class = "idempotent", args = { name = name }, quiet = true,
+    perform = function()
+      local row = self.driver:address(name)
+      for _, made in ipairs(self.run.store:ledger { kind = "address", state = "live" }) do
+        if made.name == name then self.run.store:ledger_gone(made.token) end
+      end
+      if not row then return false end
+      self.driver:destroy_address(row.id)
+      return true
+    end,
+  }
+end
+
+---Deletes the images that kiln baked under a name ("app" for app-3f9c21d0).
+---@async
+---@param name string
+---@return integer count
+function Cloud:destroy_images(name)
+  return op.call {
+    name = "delete images of " .. name, class = "idempotent", args = { name = name }, quiet = true,
+    perform = function()
+      local count = 0
+      for _, made in ipairs(self.run.store:ledger { kind = "image", state = "live" }) do
+        if made.name:match("^(.*)%-%x+$") == name then
+          self.driver:destroy_image(made.id)
+          self.run.store:ledger_gone(made.token)
+          count = count + 1
+        end
+      end
+      return count
+    end,
+  }
 end
 
 ---Tells the id of the machine that the address points to.

@@ -75,9 +75,10 @@ end
 ---or does not return a table.
 ---@param file string
 ---@param sources? table<string, string> stored texts to load instead of the files
+---@param dir? string where its paths start (the file's folder)
 ---@return kiln.Recipe
-function recipe.load(file, sources)
-  local dir = file:match("^(.*)/[^/]*$") or "."
+function recipe.load(file, sources, dir)
+  dir = dir or file:match("^(.*)/[^/]*$") or "."
   local base = file:match("([^/]+)$")
   local used = {}
   local function read_source(path)

@@ -168,18 +168,27 @@ end
 ---Starts a run and sees it to its end.
 ---@async
 ---@param opts { file: string, entry: string?, args: table?, env: string?, cloud: string?,
----  on_error: string?, emit: (fun(event: table))?, started: (fun(handle: table))? }
----  `started` gets a handle whose `stop()` ends the run resumable
+---  on_error: string?, emit: (fun(event: table))?, started: (fun(handle: table))?,
+---  builtin: string?, dir: string?, service: string? } `started` gets a handle whose `stop()` ends
+---  the run resumable; `builtin` names a recipe of kiln's own ("recipes/rollback.lua"), run in `dir`
+---  for `service`
 ---@return kiln.Outcome
 function run.start(opts)
   return guarded(function()
-    local loaded = recipe.load(opts.file)
+    local loaded
+    if opts.builtin then
+      local base = opts.builtin:match("([^/]+)$")
+      loaded = recipe.load(base, { [base] = host.source(opts.builtin) }, opts.dir or ".")
+    else
+      loaded = recipe.load(opts.file)
+    end
     local entry = recipe.entry(loaded, opts.entry)
     local args = recipe.check_args(loaded, opts.args or {})
-    local store <close> = store_.open(loaded.dir)
+    local store <close> = store_.open(loaded.dir, { existing = opts.builtin ~= nil })
     local self = new_object(opts, store, loaded, {
       id = crypto.hex(crypto.random(4)), dir = loaded.dir, args = args,
-      env = opts.env or "default", service = loaded.name, cloud_name = opts.cloud or "local",
+      env = opts.env or "default", service = opts.service or loaded.name,
+      cloud_name = opts.cloud or "local",
     })
     store:run_new {
       id = self.id, recipe = loaded.file:match("([^/]+)$"), entry = entry,
@@ -208,13 +217,18 @@ local function continue(opts, aborting)
       error_.raise { kind = "usage", message = ("run %s has ended already: %s")
         :format(row.id, (row.status:gsub("_", " "))) }
     end
+    if row.status == "failed" and not aborting then
+      error_.raise { kind = "usage",
+        message = ("run %s failed, its journal ends there; start a new one, or `kiln abort %s` to "
+          .. "remove what it left"):format(row.id, row.id) }
+    end
     if row.kiln_version ~= host.version then
       error_.raise { kind = "usage", message = ("run %s was started by kiln %s, this is kiln %s; "
         .. "continue it with that version"):format(row.id, row.kiln_version, host.version) }
     end
     local dir = opts.dir or "."
     local file = (dir == "." and "" or dir .. "/") .. row.recipe
-    local loaded = recipe.load(file, store:sources(row.id))
+    local loaded = recipe.load(file, store:sources(row.id), dir)
     local self = new_object(opts, store, loaded, {
       id = row.id, dir = dir, args = json.decode(row.args), env = row.env, service = row.service,
       cloud_name = row.cloud, resumed = true,

@@ -1,0 +1,227 @@
+// The store over SQLite.
+#include "io/store.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sqlite3.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { CACHED = 32, BUSY_MS = 10000 };
+
+struct kl_store {
+    sqlite3 *db;
+    sqlite3_stmt *open; // the running statement; belongs to the cache
+    struct {
+        char *sql;
+        size_t length;
+        sqlite3_stmt *statement;
+        uint64_t used;
+    } cache[CACHED];
+    uint64_t clock;
+};
+
+static const char *kind_of(int code)
+{
+    switch (code & 0xff) {
+    case SQLITE_BUSY:
+    case SQLITE_LOCKED:
+        return "locked";
+    case SQLITE_FULL:
+        return "limit";
+    case SQLITE_CORRUPT:
+    case SQLITE_NOTADB:
+        return "invalid";
+    case SQLITE_READONLY:
+    case SQLITE_PERM:
+    case SQLITE_AUTH:
+        return "denied";
+    case SQLITE_CANTOPEN:
+        return "not_found";
+    case SQLITE_CONSTRAINT:
+        return "exists";
+    default:
+        return "io";
+    }
+}
+
+static void fail(const kl_store *store, kl_failure *out, const char *what)
+{
+    int code = sqlite3_extended_errcode(store->db);
+    kl_failure_set(out, kind_of(code), code, "%s: %s", what, sqlite3_errmsg(store->db));
+}
+
+// SQLite would make the file with the umask's mode: make it ours first.
+static bool make_private(const char *path, kl_failure *out)
+{
+    int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    if (fd < 0) {
+        kl_failure_errno(out, errno, path);
+        return false;
+    }
+    close(fd);
+    return true;
+}
+
+kl_store *kl_store_open(const char *path, kl_failure *out)
+{
+    static const char setup[] = "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;"
+                                "PRAGMA foreign_keys=ON; PRAGMA temp_store=MEMORY;";
+    if (!make_private(path, out))
+        return NULL;
+    kl_store *store = calloc(1, sizeof *store);
+    if (store == NULL) {
+        kl_failure_set(out, "limit", ENOMEM, "out of memory");
+        return NULL;
+    }
+    int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX;
+    if (sqlite3_open_v2(path, &store->db, flags, NULL) != SQLITE_OK ||
+        sqlite3_busy_timeout(store->db, BUSY_MS) != SQLITE_OK ||
+        sqlite3_exec(store->db, setup, NULL, NULL, NULL) != SQLITE_OK) {
+        fail(store, out, path);
+        kl_store_close(store);
+        return NULL;
+    }
+    return store;
+}
+
+void kl_store_close(kl_store *store)
+{
+    if (store == NULL)
+        return;
+    for (int i = 0; i < CACHED; i++) {
+        sqlite3_finalize(store->cache[i].statement);
+        free(store->cache[i].sql);
+    }
+    sqlite3_close(store->db);
+    free(store);
+}
+
+// The prepared statement of the text: from the cache, or in place of the longest unused one.
+static sqlite3_stmt *prepare(kl_store *store, const char *sql, size_t length, kl_failure *out)
+{
+    int oldest = 0;
+    for (int i = 0; i < CACHED; i++) {
+        if (store->cache[i].statement != NULL && store->cache[i].length == length &&
+            memcmp(store->cache[i].sql, sql, length) == 0) {
+            store->cache[i].used = ++store->clock;
+            return store->cache[i].statement;
+        }
+        if (store->cache[i].used < store->cache[oldest].used)
+            oldest = i;
+    }
+    sqlite3_stmt *made = NULL;
+    if (sqlite3_prepare_v3(store->db, sql, (int)length, SQLITE_PREPARE_PERSISTENT, &made, NULL) !=
+            SQLITE_OK ||
+        made == NULL) {
+        fail(store, out, "statement");
+        return NULL;
+    }
+    sqlite3_finalize(store->cache[oldest].statement);
+    free(store->cache[oldest].sql);
+    store->cache[oldest].statement = made;
+    store->cache[oldest].sql = strndup(sql, length);
+    store->cache[oldest].length = store->cache[oldest].sql != NULL ? length : 0;
+    store->cache[oldest].used = ++store->clock;
+    return made;
+}
+
+static int bind(sqlite3_stmt *statement, int index, const kl_value *value)
+{
+    switch (value->type) {
+    case KL_INTEGER:
+        return sqlite3_bind_int64(statement, index, value->integer);
+    case KL_REAL:
+        return sqlite3_bind_double(statement, index, value->real);
+    case KL_TEXT:
+        return sqlite3_bind_text64(statement, index, value->text, value->length, SQLITE_TRANSIENT,
+                                   SQLITE_UTF8);
+    default:
+        return sqlite3_bind_null(statement, index);
+    }
+}
+
+bool kl_store_begin(kl_store *store, const char *sql, size_t length, const kl_value *params,
+                    int count, kl_failure *out)
+{
+    kl_store_end(store);
+    sqlite3_stmt *statement = prepare(store, sql, length, out);
+    if (statement == NULL)
+        return false;
+    if (sqlite3_bind_parameter_count(statement) != count) {
+        kl_failure_set(out, "invalid", 0, "statement takes %d parameters, not %d",
+                       sqlite3_bind_parameter_count(statement), count);
+        return false;
+    }
+    for (int i = 0; i < count; i++) {
+        if (bind(statement, i + 1, &params[i]) != SQLITE_OK) {
+            fail(store, out, "parameter");
+            return false;
+        }
+    }
+    store->open = statement;
+    return true;
+}
+
+int kl_store_step(kl_store *store, kl_failure *out)
+{
+    int code = sqlite3_step(store->open);
+    if (code == SQLITE_ROW)
+        return 1;
+    if (code != SQLITE_DONE)
+        fail(store, out, "store");
+    kl_store_end(store);
+    return code == SQLITE_DONE ? 0 : -1;
+}
+
+int kl_store_columns(const kl_store *store)
+{
+    return sqlite3_column_count(store->open);
+}
+
+const char *kl_store_column_name(const kl_store *store, int column)
+{
+    return sqlite3_column_name(store->open, column);
+}
+
+kl_value kl_store_cell(const kl_store *store, int column)
+{
+    kl_value value = {0};
+    switch (sqlite3_column_type(store->open, column)) {
+    case SQLITE_INTEGER:
+        value.type = KL_INTEGER;
+        value.integer = sqlite3_column_int64(store->open, column);
+        break;
+    case SQLITE_FLOAT:
+        value.type = KL_REAL;
+        value.real = sqlite3_column_double(store->open, column);
+        break;
+    case SQLITE_NULL:
+        break;
+    default:
+        value.type = KL_TEXT;
+        value.text = (const char *)sqlite3_column_text(store->open, column);
+        value.length = (size_t)sqlite3_column_bytes(store->open, column);
+    }
+    return value;
+}
+
+void kl_store_end(kl_store *store)
+{
+    if (store->open != NULL) {
+        sqlite3_reset(store->open);
+        sqlite3_clear_bindings(store->open);
+    }
+    store->open = NULL;
+}
+
+int64_t kl_store_changes(const kl_store *store)
+{
+    return sqlite3_changes64(store->db);
+}
+
+int64_t kl_store_last_id(const kl_store *store)
+{
+    return sqlite3_last_insert_rowid(store->db);
+}

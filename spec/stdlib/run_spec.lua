@@ -1,0 +1,286 @@
+local json = require "rt.json"
+local task = require "rt.task"
+local timer = require "rt.timer"
+local recipes = require "spec.support.recipes"
+local store = require "kiln.store"
+
+---The world of these recipes is a file: every operation that really happens adds a line to it.
+local prelude = [[
+local op = require "kiln.op"
+local app = { name = "app" }
+app.args = { world = { "file that stands for the world", required = true },
+             wait = { "seconds in the middle", default = 0 } }
+local fs = require "kiln.spec_world"
+]]
+
+local three_steps = prelude .. [[
+local function touch(run, name, wait)
+  return op.call { name = name, class = "idempotent", perform = function()
+    fs.touch(run.args.world, name)
+    if wait and wait > 0 then fs.sleep(wait) end
+    return name
+  end }
+end
+---Does three things.
+function app.deploy(run, args)
+  return run:transaction(function(undo)
+    local first = touch(run, "one")
+    undo("undo one", function() touch(run, "undo one") end)
+    local second = touch(run, "two", args.wait)
+    undo("undo two", function() touch(run, "undo two") end)
+    local third = touch(run, "three")
+    return { first, second, third }
+  end)
+end
+return app
+]]
+
+local function with_world(folder) return { world = folder.dir .. "/world" } end
+
+describe("kiln.run", function()
+  it("runs an entry and records its end and its result", function()
+    local folder <close> = recipes.folder()
+    folder:write("app.lua", three_steps)
+    local outcome = folder:start("app.lua", { args = with_world(folder) })
+    assert.equal("done", outcome.status, outcome.error and outcome.error.message)
+    assert.equal(0, outcome.exit)
+    assert.same({ "one", "two", "three" }, outcome.result)
+    assert.equal("one\ntwo\nthree\n", folder:read("world"))
+    local kept <close> = store.open(folder.dir)
+    assert.equal("done", kept:run(outcome.run).status)
+  end)
+
+  it("stops resumable in the middle, and resumes without doing anything twice that was done",
+    function()
+      local folder <close> = recipes.folder()
+      folder:write("app.lua", three_steps)
+      local args = with_world(folder)
+      args.wait = 60
+      local outcome = folder:start("app.lua", { args = args, started = function(handle)
+        task.spawn(function()
+          repeat timer.sleep(0.01) until folder:read("world"):find("two")
+          handle.stop()
+        end)
+      end })
+      assert.equal("stopped", outcome.status)
+      assert.equal(4, outcome.exit)
+      assert.equal("one\ntwo\n", folder:read("world"))
+
+      -- The interrupted operation is idempotent: it is done again, the first one is not. The wait
+      -- is stored with the arguments, so it is cut off by a second stop.
+      local again = folder:continue("resume", outcome.run, { started = function(handle)
+        task.spawn(function()
+          repeat timer.sleep(0.01) until folder:read("world"):find("two\ntwo")
+          handle.stop()
+        end)
+      end })
+      assert.equal("stopped", again.status)
+      assert.equal("one\ntwo\ntwo\n", folder:read("world"))
+    end)
+
+  it("undoes in reverse when a step fails, and says so with exit 3", function()
+    local folder <close> = recipes.folder()
+    folder:write("app.lua", (three_steps:gsub('touch%(run, "three"%)', 'error("no luck")')))
+    local outcome = folder:start("app.lua", { args = with_world(folder) })
+    assert.equal("rolled_back", outcome.status)
+    assert.equal(3, outcome.exit)
+    assert.matches("no luck", outcome.error.message)
+    assert.equal("one\ntwo\nundo two\nundo one\n", folder:read("world"))
+  end)
+
+  it("aborts a stopped run by undoing what was done", function()
+    local folder <close> = recipes.folder()
+    folder:write("app.lua", three_steps)
+    local args = with_world(folder)
+    args.wait = 60
+    local outcome = folder:start("app.lua", { args = args, started = function(handle)
+      task.spawn(function()
+        repeat timer.sleep(0.01) until folder:read("world"):find("two")
+        handle.stop()
+      end)
+    end })
+    local aborted = folder:continue("abort", outcome.run)
+    assert.equal("aborted", aborted.status, aborted.error and aborted.error.message)
+    assert.equal("one\ntwo\nundo one\n", folder:read("world"))
+    assert.equal("usage", folder:continue("resume", outcome.run).status)
+  end)
+
+  it("resumes a run whose process was killed", function()
+    local folder <close> = recipes.folder()
+    folder:write("app.lua", three_steps)
+    local args = with_world(folder)
+    args.wait = 2
+    local pipe = io.popen(folder:spawn("app.lua", args) .. " & echo $!; wait", "r")
+    local pid = pipe:read("l")
+    repeat timer.sleep(0.02) until folder:read("world"):find("two")
+    os.execute("kill -KILL " .. pid)
+    pipe:close()
+    local kept = store.open(folder.dir)
+    local id = kept:runs { limit = 1 }[1].id
+    kept:close()
+    local outcome = folder:continue("resume", id)
+    assert.equal("done", outcome.status, outcome.error and outcome.error.message)
+    assert.equal("one\ntwo\ntwo\nthree\n", folder:read("world"))
+  end)
+
+  it("adopts what an interrupted creation made, by its token", function()
+    local folder <close> = recipes.folder()
+    folder:write("app.lua", prelude .. [[
+function app.deploy(run, args)
+  return op.call { name = "create", class = "adopt",
+    perform = function(token)
+      fs.touch(args.world, token)
+      fs.sleep(args.wait)
+      return token
+    end,
+    settle = function(token)
+      return fs.read(args.world):find(token, 1, true) and token or nil
+    end }
+end
+return app]])
+    local args = with_world(folder)
+    args.wait = 60
+    local outcome = folder:start("app.lua", { args = args, started = function(handle)
+      task.spawn(function()
+        repeat timer.sleep(0.01) until folder:read("world") ~= ""
+        handle.stop()
+      end)
+    end })
+    assert.equal("stopped", outcome.status)
+    local resumed = folder:continue("resume", outcome.run)
+    assert.equal("done", resumed.status, resumed.error and resumed.error.message)
+    assert.equal(resumed.result .. "\n", folder:read("world"))
+    assert.matches("^kl%-" .. outcome.run .. "%-%x+$", resumed.result)
+  end)
+
+  it("refuses a journal that does not match the recipe's course", function()
+    local folder <close> = recipes.folder()
+    folder:write("app.lua", prelude .. [[
+function app.deploy(run, args)
+  op.call { name = "step " .. tostring({}), class = "read", perform = function() return 1 end }
+  op.call { name = "wait", class = "read", perform = function() fs.touch(args.world, "x")
+    fs.sleep(60) end }
+end
+return app]])
+    local outcome = folder:start("app.lua", { args = with_world(folder), started = function(handle)
+      task.spawn(function()
+        repeat timer.sleep(0.01) until folder:read("world") ~= ""
+        handle.stop()
+      end)
+    end })
+    local resumed = folder:continue("resume", outcome.run)
+    assert.equal("failed", resumed.status)
+    assert.equal("diverged", resumed.error.kind)
+    assert.matches("/#1", resumed.error.message, 1, true)
+  end)
+
+  it("gives a resumed run the time, the random numbers and the order that the first one saw",
+    function()
+      local folder <close> = recipes.folder()
+      folder:write("app.lua", prelude .. [[
+function app.deploy(run, args)
+  local keys = {}
+  for key in pairs { b = 1, a = 2, [2] = 3, [1] = 4, c = 5 } do keys[#keys + 1] = tostring(key) end
+  local seen = table.concat({ os.time(), math.random(1000000), table.concat(keys) }, " ")
+  op.call { name = "note", class = "idempotent", args = { seen = seen }, perform = function()
+    fs.touch(args.world, seen)
+  end }
+  op.call { name = "wait", class = "read", perform = function() fs.sleep(60) end }
+end
+return app]])
+      local outcome = folder:start("app.lua", { args = with_world(folder),
+        started = function(handle)
+          task.spawn(function()
+            repeat timer.sleep(0.01) until folder:read("world") ~= ""
+            timer.sleep(1.1)
+            handle.stop()
+          end)
+        end })
+      assert.matches(" 12abc\n$", folder:read("world"))
+      local again = folder:continue("resume", outcome.run, { started = function(handle)
+        task.spawn(function() timer.sleep(0.1); handle.stop() end)
+      end })
+      assert.equal("stopped", again.status, again.error and again.error.message)
+    end)
+
+  it("lets only one run at a time work on a service", function()
+    local folder <close> = recipes.folder()
+    folder:write("app.lua", three_steps)
+    local args = with_world(folder)
+    args.wait = 60
+    local second
+    local outcome = folder:start("app.lua", { args = args, started = function(handle)
+      task.spawn(function()
+        repeat timer.sleep(0.01) until folder:read("world"):find("two")
+        second = folder:start("app.lua", { args = with_world(folder) })
+        handle.stop()
+      end)
+    end })
+    assert.equal("stopped", outcome.status)
+    assert.equal("locked", second.status)
+    assert.equal(5, second.exit)
+    assert.matches(outcome.run, second.error.message, 1, true)
+  end)
+
+  it("gives recipes no way around the journal", function()
+    local folder <close> = recipes.folder()
+    folder:write("app.lua", [[
+local app = {}
+function app.deploy()
+  return { os.execute == nil, io == nil, debug == nil, package == nil, dofile == nil,
+    loadfile == nil, string.dump == nil, collectgarbage == nil, (load("\27Lua")) == nil }
+end
+return app]])
+    local outcome = folder:start("app.lua")
+    assert.equal("done", outcome.status, outcome.error and outcome.error.message)
+    for index, absent in ipairs(outcome.result) do assert.is_true(absent, index) end
+  end)
+
+  local bad = {
+    { "a syntax error", "local x = = 1\n", "app.lua:1:" },
+    { "a file that returns nothing", "local x = 1\n", "returns a table" },
+    { "an error while loading", "local a = nil\nreturn a.b\n", "app.lua:2:" },
+    { "a require of the runtime", 'require "rt.fs"', "cannot require 'rt.fs'" },
+    { "a module that is not there", 'require "nowhere"', "nowhere.lua beside the recipe" },
+    { "an entry that is not there", "return { deploy = function() end }", "no entry 'bake'",
+      "bake" },
+    { "several entries and none named", "return { a = function() end, b = function() end }",
+      "name one: a, b" },
+    { "a missing argument", 'return { args = { v = { "release", required = true } },\n'
+      .. "deploy = function() end }", "needs --v (release)" },
+  }
+  for _, case in ipairs(bad) do
+    it("refuses " .. case[1] .. " with one clear message and exit 64", function()
+      local folder <close> = recipes.folder()
+      folder:write("app.lua", case[2])
+      local outcome = folder:start("app.lua", { entry = case[4] })
+      assert.equal("usage", outcome.status)
+      assert.equal(64, outcome.exit)
+      assert.matches(case[3], outcome.error.message, 1, true)
+    end)
+  end
+
+  it("refuses arguments that the recipe does not declare", function()
+    local folder <close> = recipes.folder()
+    folder:write("app.lua", 'return { args = { v = { "x", choices = { "a", "b" } } },\n'
+      .. "deploy = function() end }")
+    assert.matches("takes no argument 'w'; it takes: v",
+      folder:start("app.lua", { args = { w = "1" } }).error.message, 1, true)
+    assert.matches("it can be: a, b",
+      folder:start("app.lua", { args = { v = "c" } }).error.message, 1, true)
+  end)
+
+  it("emits events that are JSON, in order", function()
+    local folder <close> = recipes.folder()
+    folder:write("app.lua", three_steps)
+    folder:start("app.lua", { args = with_world(folder) })
+    local types = {}
+    for index, event in ipairs(folder.events) do
+      assert.equal(1, event.v)
+      assert.is_string(json.encode(event))
+      types[index] = event.type
+    end
+    assert.same({ "run.start", "op.start", "op.done", "op.start", "op.done", "op.start", "op.done",
+      "run.end" }, types)
+  end)
+end)

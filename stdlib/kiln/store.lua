@@ -1,0 +1,368 @@
+---The state of a project: runs, their journals, the ledger of what they made, leases, releases.
+---One SQLite file, `.kiln/state.db` beside the recipe; every function is one durable transaction.
+local fs = require "rt.fs"
+local journal = require "rt.journal"
+local proc = require "rt.proc"
+local timer = require "rt.timer"
+local error_ = require "kiln.error"
+local schema = require "kiln.store_schema"
+
+local store = {}
+
+---@class kiln.Store
+---@field folder string the project's `.kiln`
+---@field private db rt.journal.Store
+local Store = {}
+Store.__index = Store
+Store.__close = function(self) self:close() end
+
+---Opens a project's store, and makes it unless `existing`. Raises `usage` when there is none,
+---`unsupported` when a newer kiln wrote it.
+---@param dir string where the recipe lies
+---@param opts? { existing: boolean? }
+---@return kiln.Store
+function store.open(dir, opts)
+  local folder = dir .. "/.kiln"
+  local path = folder .. "/state.db"
+  if opts and opts.existing and not fs.stat(path) then
+    error_.raise { kind = "usage",
+      message = ("no kiln project in %s: there is no .kiln beside a recipe; use -C DIR")
+        :format(dir == "." and "this folder" or dir) }
+  end
+  error_.check(fs.mkdir(folder, { parents = true, mode = "0700" }))
+  if not fs.stat(folder .. "/.gitignore") then
+    error_.check(fs.write(folder .. "/.gitignore", "*\n"))
+  end
+  local db = error_.check(journal.open(path))
+  local self = setmetatable({ folder = folder, db = db, lines = {} }, Store)
+  local ok, err = pcall(schema.prepare, db, path)
+  if not ok then
+    db:close()
+    error(err, 0)
+  end
+  return self
+end
+
+---Closes the store; the events that were kept back are written first.
+function Store:close()
+  if not self.db then return end
+  self:flush()
+  self.db:close()
+  self.db = nil
+end
+
+---Runs one statement.
+local function exec(self, sql, ...)
+  return error_.check(self.db:exec(sql, table.pack(...)))
+end
+
+---Runs several as one transaction.
+local function atomic(self, body)
+  return error_.check(self.db:atomic(function()
+    local result = body()
+    return result == nil and true or result
+  end))
+end
+
+---Records a new run as running.
+---@param row { id: string, recipe: string, entry: string, args: string, env: string, cloud: string,
+---  service: string, kiln_version: string } args as JSON
+function Store:run_new(row)
+  exec(self, [[INSERT INTO runs (id, recipe, entry, args, env, cloud, service, kiln_version,
+    status, started) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, 'running', ?9)]], row.id, row.recipe,
+    row.entry, row.args, row.env, row.cloud, row.service, row.kiln_version, timer.time())
+end
+
+---Records what has become of a run.
+---@param id string
+---@param status "running"|"stopped"|"failed"|"rolled_back"|"done"|"aborting"|"aborted"
+---@param error_text? string JSON
+---@param result? string JSON
+function Store:run_status(id, status, error_text, result)
+  self:flush()
+  local ended = status ~= "running" and status ~= "aborting" and timer.time() or nil
+  exec(self, "UPDATE runs SET status = ?2, error = ?3, result = ?4, ended = ?5 WHERE id = ?1",
+    id, status, error_text, result, ended)
+end
+
+---Finds a run by its id or the beginning of it. Raises `usage` when several begin so.
+---@param id string
+---@return table?
+function Store:run(id)
+  if not id:find("^%x+$") then return nil end
+  local rows = exec(self, "SELECT * FROM runs WHERE substr(id, 1, length(?1)) = ?1 LIMIT 2",
+    id:lower())
+  if #rows > 1 and rows[1].id ~= id then
+    error_.raise { kind = "usage", message = ("several runs begin with '%s'"):format(id) }
+  end
+  return rows[1]
+end
+
+---Lists runs, the newest first.
+---@param opts? { limit: integer? } (50)
+---@return table[]
+function Store:runs(opts)
+  return exec(self, "SELECT * FROM runs ORDER BY started DESC LIMIT ?1", opts and opts.limit or 50)
+end
+
+---Keeps the text of a file that a run loaded.
+---@param run string
+---@param path string below the recipe's folder
+---@param text string
+function Store:source_put(run, path, text)
+  exec(self, "INSERT OR REPLACE INTO sources (run, path, text) VALUES (?1, ?2, ?3)", run, path,
+    text)
+end
+
+---Gives the texts of the files that a run loaded.
+---@param run string
+---@return table<string, string>
+function Store:sources(run)
+  local texts = {}
+  for _, row in ipairs(exec(self, "SELECT path, text FROM sources WHERE run = ?1", run)) do
+    texts[row.path] = row.text
+  end
+  return texts
+end
+
+---Gives an operation's row: name, class, digest, state "intent"|"done"|"failed", result, error.
+---@param run string
+---@param key string
+---@return table?
+function Store:op(run, key)
+  return exec(self, "SELECT * FROM ops WHERE run = ?1 AND key = ?2", run, key)[1]
+end
+
+---Records that an operation is about to touch the world.
+---@param run string
+---@param key string
+---@param name string
+---@param class string
+---@param digest string of its arguments
+---@param args string JSON
+function Store:op_intent(run, key, name, class, digest, args)
+  self:flush()
+  exec(self, [[INSERT INTO ops (run, key, name, class, digest, args, state, started)
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, 'intent', ?7)]], run, key, name, class, digest, args,
+    timer.time())
+end
+
+---Records an operation's outcome.
+---@param run string
+---@param key string
+---@param ok boolean
+---@param text string JSON of the result or the error
+function Store:op_outcome(run, key, ok, text)
+  local done = exec(self, ([[UPDATE ops SET state = '%s', %s = ?3, ended = ?4
+    WHERE run = ?1 AND key = ?2 AND state = 'intent']]):format(ok and "done" or "failed",
+    ok and "result" or "error"), run, key, text, timer.time())
+  assert(done.changes == 1, "an outcome needs an intent")
+end
+
+---Lists the operations of a run in the order of their intents.
+---@param run string
+---@return table[]
+function Store:ops(run)
+  return exec(self, "SELECT * FROM ops WHERE run = ?1 ORDER BY seq", run)
+end
+
+---Tells whether an aborting run has had its `cancelled` error already.
+---@param run string
+---@return boolean
+function Store:abort_delivered(run)
+  return #exec(self, [[SELECT 1 FROM ops WHERE run = ?1 AND state = 'failed'
+    AND error LIKE '%"abort":true%']], run) > 0
+end
+
+---Keeps an event of a run for `kiln log`. Written with the next durable change, or when twenty are
+---there: a crash loses at most the last lines of the display, never of the journal.
+---@param run string
+---@param key? string
+---@param kind string
+---@param text string JSON
+function Store:event(run, key, kind, text)
+  self.lines[#self.lines + 1] = { run, key, kind, text, timer.time() }
+  if #self.lines >= 20 then self:flush() end
+end
+
+---Writes the events that were kept back.
+function Store:flush()
+  if #self.lines == 0 then return end
+  local lines = self.lines
+  self.lines = {}
+  atomic(self, function()
+    for _, line in ipairs(lines) do
+      exec(self, "INSERT INTO events (run, key, type, body, time) VALUES (?1, ?2, ?3, ?4, ?5)",
+        table.unpack(line, 1, 5))
+    end
+  end)
+end
+
+---Lists the events of a run.
+---@param run string
+---@param opts? { after: integer? } only those after this sequence number
+---@return table[] rows seq, key, type, body (JSON), time
+function Store:events(run, opts)
+  self:flush()
+  return exec(self, "SELECT * FROM events WHERE run = ?1 AND seq > ?2 ORDER BY seq", run,
+    opts and opts.after or 0)
+end
+
+---Records that something is about to be made.
+---@param row { run: string, key: string, provider: string, kind: string, name: string,
+---  token: string, service: string?, colour: string? }
+function Store:ledger_intent(row)
+  exec(self, [[INSERT INTO ledger (token, run, key, provider, kind, name, service, colour, state,
+    created) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, 'intent', ?9)
+    ON CONFLICT (token) DO UPDATE SET state = 'intent']], row.token, row.run, row.key, row.provider,
+    row.kind, row.name, row.service, row.colour, timer.time())
+end
+
+---Records that it is there.
+---@param token string
+---@param id string the cloud's
+---@param data string JSON of the provider's row
+function Store:ledger_live(token, id, data)
+  exec(self, "UPDATE ledger SET state = 'live', id = ?2, data = ?3 WHERE token = ?1", token, id,
+    data)
+end
+
+---Records that it is gone.
+---@param token string
+function Store:ledger_gone(token)
+  exec(self, "UPDATE ledger SET state = 'gone', gone = ?2 WHERE token = ?1", token, timer.time())
+end
+
+---Lists what kiln made.
+---@param filter? { run: string?, state: string?, kind: string?, service: string? }
+---@return table[]
+function Store:ledger(filter)
+  filter = filter or {}
+  return exec(self, [[SELECT * FROM ledger WHERE (?1 IS NULL OR run = ?1)
+    AND (?2 IS NULL OR state = ?2) AND (?3 IS NULL OR kind = ?3) AND (?4 IS NULL OR service = ?4)
+    ORDER BY created]], filter.run, filter.state, filter.kind, filter.service)
+end
+
+---Tells whether a lease's owner cannot come back: on this host, and its process is gone.
+local function is_dead(row, here)
+  if row.host ~= here.host then return false end
+  return row.boot_id ~= here.boot_id or not proc.alive(row.pid, row.pid_started)
+end
+
+---Takes the lease of a scope: free, ours, expired, or of an owner that died. The fencing number
+---grows with every taking.
+---@param want { scope: string, run: string, ttl: number } seconds
+---@return integer? fence
+---@return table? holder run, host, pid, since
+function Store:lease_take(want)
+  local here, now = proc.info(), timer.time()
+  local fence, holder
+  atomic(self, function()
+    local row = exec(self, "SELECT * FROM leases WHERE scope = ?1", want.scope)[1]
+    if row and row.run ~= "" and row.expires > now and not is_dead(row, here) then
+      holder = row
+      return
+    end
+    fence = (row and row.fence or 0) + 1
+    exec(self, [[INSERT OR REPLACE INTO leases (scope, run, fence, host, pid, pid_started, boot_id,
+      since, expires) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)]], want.scope, want.run, fence,
+      here.host, here.pid, here.start_time, here.boot_id, now, now + want.ttl)
+  end)
+  return fence, holder
+end
+
+---Keeps the lease for another while.
+---@param scope string
+---@param run string
+---@param fence integer
+---@param ttl number seconds
+---@return boolean ours false: somebody took it over
+function Store:lease_renew(scope, run, fence, ttl)
+  return exec(self, "UPDATE leases SET expires = ?4 WHERE scope = ?1 AND run = ?2 AND fence = ?3",
+    scope, run, fence, timer.time() + ttl).changes == 1
+end
+
+---Gives the lease back; the fencing number stays.
+---@param scope string
+---@param run string
+---@param fence integer
+function Store:lease_release(scope, run, fence)
+  exec(self, "UPDATE leases SET run = '', expires = 0 WHERE scope = ?1 AND run = ?2 AND fence = ?3",
+    scope, run, fence)
+end
+
+---Records a release as serving; the one that served becomes kept. Recording it again changes
+---nothing.
+---@param row { run: string, service: string, env: string, version: string, image: string,
+---  colour: string, kept_until: number, data: string } data as JSON
+function Store:release_promote(row)
+  atomic(self, function()
+    local again = exec(self, [[SELECT id FROM releases WHERE run = ?1 AND service = ?2
+      AND env = ?3]], row.run, row.service, row.env)[1]
+    if again then return end
+    exec(self, [[UPDATE releases SET state = 'kept', kept_until = ?3 WHERE service = ?1 AND env = ?2
+      AND state = 'serving']], row.service, row.env, row.kept_until)
+    exec(self, [[INSERT INTO releases (run, service, env, version, image, colour, state, data,
+      created) VALUES (?1, ?2, ?3, ?4, ?5, ?6, 'serving', ?7, ?8)]], row.run, row.service, row.env,
+      row.version, row.image, row.colour, row.data, timer.time())
+  end)
+end
+
+---Lets a kept release serve and the serving one be kept, as a rollback does.
+---@param serving integer id of the release that served
+---@param kept integer id of the one that serves now
+---@param kept_until number
+function Store:release_swap(serving, kept, kept_until)
+  atomic(self, function()
+    exec(self, "UPDATE releases SET state = 'kept', kept_until = ?2 WHERE id = ?1", serving,
+      kept_until)
+    exec(self, "UPDATE releases SET state = 'serving', kept_until = NULL WHERE id = ?1", kept)
+  end)
+end
+
+---Records a release's state.
+---@param id integer
+---@param state "retired"
+function Store:release_state(id, state)
+  exec(self, "UPDATE releases SET state = ?2 WHERE id = ?1", id, state)
+end
+
+local function newest(self, service, env, state)
+  return exec(self, [[SELECT * FROM releases WHERE service = ?1 AND env = ?2 AND state = ?3
+    ORDER BY id DESC LIMIT 1]], service, env, state)[1]
+end
+
+---Gives the release that serves.
+---@param service string
+---@param env string
+---@return table?
+function Store:serving(service, env)
+  return newest(self, service, env, "serving")
+end
+
+---Gives the newest release that is kept for a rollback.
+---@param service string
+---@param env string
+---@return table?
+function Store:kept(service, env)
+  return newest(self, service, env, "kept")
+end
+
+---Counts the releases that a service ever had.
+---@param service string
+---@param env string
+---@return integer
+function Store:release_count(service, env)
+  return exec(self, "SELECT count(*) AS n FROM releases WHERE service = ?1 AND env = ?2", service,
+    env)[1].n
+end
+
+---Lists the releases whose machines are there: serving and kept, of every service.
+---@param env? string
+---@return table[]
+function Store:releases(env)
+  return exec(self, [[SELECT * FROM releases WHERE state IN ('serving', 'kept')
+    AND (?1 IS NULL OR env = ?1) ORDER BY service, state DESC, id DESC]], env)
+end
+
+return store
