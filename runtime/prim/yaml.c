@@ -1,21 +1,22 @@
 // rt.yaml: YAML through libyaml. Written so that YAML 1.1 readers (PyYAML, which cloud-init uses)
 // see the types that were meant; read with that version's rules for plain scalars.
+#include "prim/yaml.h"
+
 #include "prim/prims.h"
 
 #include "base/utf8.h"
+#include "base/yaml_plain.h"
 #include "bridge/fail.h"
 #include "bridge/own.h"
 #include "bridge/scratch.h"
 #include "bridge/values.h"
 
-#include <errno.h>
 #include <inttypes.h>
 #include <math.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 #include <yaml.h>
 
 enum { OUTPUT_LIMIT = 4 << 20 }; // shared tables (aliases) must not grow without bound
@@ -60,33 +61,16 @@ static void emit(encoder *self, yaml_event_t *event)
         refuse(self, self->emitter.problem != NULL ? self->emitter.problem : "too long");
 }
 
-// Words that YAML 1.1 reads as null or booleans.
-static bool is_word(const char *text, size_t length)
-{
-    static const char *const words[] = {"y",     "n",  "yes", "no",  "true",
-                                        "false", "on", "off", "null"};
-    for (size_t i = 0; i < sizeof words / sizeof words[0]; i++) {
-        if (strlen(words[i]) == length && strncasecmp(words[i], text, length) == 0)
-            return true;
-    }
-    return false;
-}
-
-// Only what no reader can take for another type goes without quotes.
 static yaml_scalar_style_t style_of(const char *text, size_t length)
 {
-    static const char safe[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
-                               "_./@+,= -";
-    if (length == 0 || memchr(text, '\0', length) != NULL)
-        return YAML_DOUBLE_QUOTED_SCALAR_STYLE;
-    if (memchr(text, '\n', length) != NULL && strchr(" \t\n\r", text[0]) == NULL &&
-        memchr(text, '\r', length) == NULL && memchr(text, '\t', length) == NULL)
-        return YAML_LITERAL_SCALAR_STYLE; // the emitter quotes what a block cannot show
-    bool starts_plain = strchr("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ_/", text[0]);
-    if (starts_plain && strspn(text, safe) == length && text[length - 1] != ' ' &&
-        !is_word(text, length))
+    switch (kl_yaml_style_of(text, length)) {
+    case KL_YAML_PLAIN:
         return YAML_PLAIN_SCALAR_STYLE;
-    return YAML_DOUBLE_QUOTED_SCALAR_STYLE;
+    case KL_YAML_BLOCK:
+        return YAML_LITERAL_SCALAR_STYLE; // the emitter quotes what a block cannot show
+    default:
+        return YAML_DOUBLE_QUOTED_SCALAR_STYLE;
+    }
 }
 
 static void put_scalar(encoder *self, const char *text, size_t length, yaml_scalar_style_t style)
@@ -103,24 +87,13 @@ static void put_scalar(encoder *self, const char *text, size_t length, yaml_scal
 static void put_number(encoder *self)
 {
     char text[64];
-    if (lua_isinteger(self->L, -1)) {
+    double number = lua_tonumber(self->L, -1);
+    if (lua_isinteger(self->L, -1))
         snprintf(text, sizeof text, "%" PRId64, (int64_t)lua_tointeger(self->L, -1));
-    } else {
-        double number = lua_tonumber(self->L, -1);
-        if (!isfinite(number))
-            refuse(self, "a number that is not finite");
-        snprintf(text, sizeof text, "%.17g", number);
-        if (strtod(text, NULL) == number && snprintf(text, sizeof text, "%.15g", number) > 0 &&
-            strtod(text, NULL) != number)
-            snprintf(text, sizeof text, "%.17g", number);
-        // YAML 1.1 reads "1e+20" as text: a mantissa needs its point.
-        char *exponent = strchr(text, 'e');
-        if (strchr(text, '.') == NULL) {
-            char tail[32];
-            snprintf(tail, sizeof tail, "%s", exponent != NULL ? exponent : "");
-            snprintf(exponent != NULL ? exponent : text + strlen(text), 34, ".0%s", tail);
-        }
-    }
+    else if (isfinite(number))
+        kl_yaml_real_text(number, text, sizeof text);
+    else
+        refuse(self, "a number that is not finite");
     put_scalar(self, text, strlen(text), YAML_PLAIN_SCALAR_STYLE);
 }
 
@@ -128,7 +101,6 @@ static void put_value(encoder *self);
 
 static void put_array(encoder *self, size_t count)
 {
-    lua_State *L = self->L;
     yaml_event_t event;
     yaml_sequence_start_event_initialize(
         &event, NULL, NULL, 1, count == 0 ? YAML_FLOW_SEQUENCE_STYLE : YAML_BLOCK_SEQUENCE_STYLE);
@@ -136,7 +108,7 @@ static void put_array(encoder *self, size_t count)
     for (size_t i = 1; i <= count; i++) {
         self->path.step[self->path.depth].key = NULL;
         self->path.step[self->path.depth++].index = (lua_Integer)i;
-        lua_rawgeti(L, -1, (lua_Integer)i);
+        lua_rawgeti(self->L, -1, (lua_Integer)i);
         put_value(self);
         self->path.depth--;
     }
@@ -213,6 +185,22 @@ static void put_value(encoder *self)
     lua_pop(L, 1);
 }
 
+// The value at stack index 1.
+static void put_document(encoder *self)
+{
+    yaml_event_t event;
+    yaml_stream_start_event_initialize(&event, YAML_UTF8_ENCODING);
+    emit(self, &event);
+    yaml_document_start_event_initialize(&event, NULL, NULL, NULL, 1);
+    emit(self, &event);
+    lua_pushvalue(self->L, 1);
+    put_value(self);
+    yaml_document_end_event_initialize(&event, 1);
+    emit(self, &event);
+    yaml_stream_end_event_initialize(&event);
+    emit(self, &event);
+}
+
 static int yaml_encode(lua_State *L)
 {
     luaL_checkany(L, 1);
@@ -227,246 +215,15 @@ static int yaml_encode(lua_State *L)
     yaml_emitter_set_unicode(&self->emitter, 1);
     yaml_emitter_set_width(&self->emitter, -1);
 
-    yaml_event_t event;
-    yaml_stream_start_event_initialize(&event, YAML_UTF8_ENCODING);
-    emit(self, &event);
-    yaml_document_start_event_initialize(&event, NULL, NULL, NULL, 1);
-    emit(self, &event);
-    lua_pushvalue(L, 1);
-    put_value(self);
-    yaml_document_end_event_initialize(&event, 1);
-    emit(self, &event);
-    yaml_stream_end_event_initialize(&event);
-    emit(self, &event);
+    put_document(self);
     encoder_close(self);
     kl_scratch_push(L, self->out);
     return 1;
 }
 
-typedef struct decoder {
-    yaml_parser_t parser;
-    yaml_event_t event;
-    bool open;
-    bool has_event;
-    lua_State *L;
-    int anchors; // stack index of the table name -> value
-    int depth;
-    kl_failure failure;
-} decoder;
-
-static void drop_event(decoder *self)
-{
-    if (self->has_event)
-        yaml_event_delete(&self->event);
-    self->has_event = false;
-}
-
-static void decoder_close(void *data)
-{
-    decoder *self = data;
-    drop_event(self);
-    if (self->open)
-        yaml_parser_delete(&self->parser);
-    self->open = false;
-}
-
-static const kl_own_class decoder_class = {"rt.yaml.decoder", no_methods, decoder_close};
-
-static bool next_event(decoder *self)
-{
-    drop_event(self);
-    if (!yaml_parser_parse(&self->parser, &self->event)) {
-        kl_failure_set(&self->failure, "invalid", 0, "YAML line %zu: %s",
-                       self->parser.problem_mark.line + 1,
-                       self->parser.problem != NULL ? self->parser.problem : "cannot be read");
-        return false;
-    }
-    self->has_event = true;
-    return true;
-}
-
-static bool bad(decoder *self, const char *why)
-{
-    kl_failure_set(&self->failure, "invalid", 0, "YAML line %zu: %s",
-                   self->event.start_mark.line + 1, why);
-    return false;
-}
-
-static bool push_integer(lua_State *L, const char *text)
-{
-    const char *digits = text + (text[0] == '-' || text[0] == '+');
-    bool octal = digits[0] == '0' && digits[1] != '\0';
-    char *end;
-    if (digits[0] < '0' || digits[0] > '9')
-        return false;
-    errno = 0;
-    long long value = strncmp(digits, "0x", 2) == 0   ? strtoll(text, &end, 16)
-                      : strncmp(digits, "0b", 2) == 0 ? strtoll(digits + 2, &end, 2)
-                      : octal                         ? strtoll(text, &end, 8)
-                                                      : strtoll(text, &end, 10);
-    if (*end != '\0' || errno != 0)
-        return false;
-    lua_pushinteger(L, value);
-    return true;
-}
-
-static bool push_float(lua_State *L, const char *text)
-{
-    if (strspn(text, "+-.0123456789eE") != strlen(text) || strchr(text, '.') == NULL ||
-        strpbrk(text, "0123456789") == NULL)
-        return false;
-    char *end;
-    double value = strtod(text, &end);
-    if (*end != '\0')
-        return false;
-    lua_pushnumber(L, value);
-    return true;
-}
-
-// A plain scalar by the rules of YAML 1.1 (yaml.org/type), without sexagesimals and underscores.
-static void push_plain(lua_State *L, const char *text, size_t length)
-{
-    static const char *const yes[] = {"yes", "true", "on"};
-    static const char *const no[] = {"no", "false", "off"};
-    if (length == 0 || strcmp(text, "~") == 0 || strcasecmp(text, "null") == 0) {
-        kl_null_push(L);
-        return;
-    }
-    for (size_t i = 0; i < 3; i++) {
-        if (strcasecmp(text, yes[i]) == 0 || strcasecmp(text, no[i]) == 0) {
-            lua_pushboolean(L, strcasecmp(text, yes[i]) == 0);
-            return;
-        }
-    }
-    if (!push_integer(L, text) && !push_float(L, text))
-        lua_pushlstring(L, text, length);
-}
-
-static void keep_anchor(decoder *self, const char *anchor)
-{
-    if (anchor == NULL)
-        return;
-    lua_pushvalue(self->L, -1);
-    lua_setfield(self->L, self->anchors, anchor);
-}
-
-static bool read_value(decoder *self);
-
-static bool read_sequence(decoder *self)
-{
-    lua_State *L = self->L;
-    lua_newtable(L);
-    keep_anchor(self, (const char *)self->event.data.sequence_start.anchor);
-    for (lua_Integer i = 1;; i++) {
-        if (!next_event(self))
-            return false;
-        if (self->event.type == YAML_SEQUENCE_END_EVENT)
-            break;
-        if (!read_value(self))
-            return false;
-        lua_rawseti(L, -2, i);
-    }
-    kl_array_mark(L, -1);
-    return true;
-}
-
-static bool read_mapping(decoder *self)
-{
-    lua_State *L = self->L;
-    lua_newtable(L);
-    keep_anchor(self, (const char *)self->event.data.mapping_start.anchor);
-    for (;;) {
-        if (!next_event(self))
-            return false;
-        if (self->event.type == YAML_MAPPING_END_EVENT)
-            return true;
-        if (self->event.type != YAML_SCALAR_EVENT)
-            return bad(self, "a key must be plain text");
-        lua_pushlstring(L, (const char *)self->event.data.scalar.value,
-                        self->event.data.scalar.length);
-        lua_pushvalue(L, -1);
-        if (lua_rawget(L, -3) != LUA_TNIL)
-            return bad(self, "the same key twice");
-        lua_pop(L, 1);
-        if (!next_event(self) || !read_value(self))
-            return false;
-        lua_rawset(L, -3);
-    }
-}
-
-static bool read_collection(decoder *self)
-{
-    if (++self->depth > KL_PATH_DEPTH)
-        return bad(self, "nested too deep");
-    luaL_checkstack(self->L, 8, "YAML nested too deep");
-    bool ok =
-        self->event.type == YAML_SEQUENCE_START_EVENT ? read_sequence(self) : read_mapping(self);
-    self->depth--;
-    return ok;
-}
-
-// Pushes the value that the current event starts. [-0, +1, e]
-static bool read_value(decoder *self)
-{
-    lua_State *L = self->L;
-    const char *text;
-    switch (self->event.type) {
-    case YAML_SCALAR_EVENT:
-        text = (const char *)self->event.data.scalar.value;
-        if (self->event.data.scalar.plain_implicit)
-            push_plain(L, text, self->event.data.scalar.length);
-        else
-            lua_pushlstring(L, text, self->event.data.scalar.length);
-        keep_anchor(self, (const char *)self->event.data.scalar.anchor);
-        return true;
-    case YAML_ALIAS_EVENT: // the same table again, so aliases of aliases cost nothing
-        if (lua_getfield(L, self->anchors, (const char *)self->event.data.alias.anchor) == LUA_TNIL)
-            return bad(self, "an alias of nothing");
-        return true;
-    case YAML_SEQUENCE_START_EVENT:
-    case YAML_MAPPING_START_EVENT:
-        return read_collection(self);
-    default:
-        return bad(self, "a value is missing");
-    }
-}
-
-static bool read_document(decoder *self)
-{
-    if (!next_event(self) || !next_event(self)) // stream start, document start
-        return false;
-    if (self->event.type == YAML_STREAM_END_EVENT) {
-        kl_null_push(self->L);
-        return true;
-    }
-    if (!next_event(self) || !read_value(self))
-        return false;
-    if (!next_event(self) || !next_event(self)) // document end, stream end
-        return false;
-    return self->event.type == YAML_STREAM_END_EVENT || bad(self, "more than one document");
-}
-
-static int yaml_decode(lua_State *L)
-{
-    size_t length;
-    const char *text = luaL_checklstring(L, 1, &length);
-    lua_settop(L, 1);
-    decoder *self = kl_own_new(L, sizeof *self, &decoder_class);
-    self->L = L;
-    lua_newtable(L);
-    self->anchors = lua_gettop(L);
-    if (!yaml_parser_initialize(&self->parser))
-        return luaL_error(L, "out of memory");
-    self->open = true;
-    yaml_parser_set_input_string(&self->parser, (const unsigned char *)text, length);
-    bool ok = read_document(self);
-    decoder_close(self);
-    return ok ? 1 : kl_fail(L, &self->failure);
-}
-
 static const luaL_Reg yaml_functions[] = {
     {"encode", yaml_encode},
-    {"decode", yaml_decode},
+    {"decode", kl_yaml_decode},
     {NULL, NULL},
 };
 

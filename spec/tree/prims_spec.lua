@@ -5,7 +5,8 @@ local tree = require "spec.support.tree"
 local function prims()
   local list = {}
   for _, path in ipairs(tree.files("runtime/prim", "%.c$")) do
-    list[#list + 1] = { path = path, name = path:match("([%w_]+)%.c$"), text = tree.text(path) }
+    local name = path:match("/(%w+)%.c$") -- x_part.c is a part of x
+    if name then list[#list + 1] = { path = path, name = name, text = tree.text(path) } end
   end
   return list
 end

@@ -50,7 +50,7 @@ local function digest_of(path)
     error_.check(nil, err)
   end
   if stat.type ~= "directory" then
-    return ("%o:%s"):format(stat.mode & 511, error_.check(crypto.sha256_file(path)))
+    return stat.mode .. ":" .. error_.check(crypto.sha256_file(path))
   end
   local parts = {}
   for _, name in ipairs(error_.check(fs.list(path))) do
