@@ -28,7 +28,10 @@ static const char file_script[] =
     "[ -z \"$owner\" ] || chown -- \"$owner\" \"$p\"\n"
     "chmod -- \"$mode\" \"$p\"\n"
     "read -r want\n"
-    "have=$(sha256sum < \"$p\")\n"
+    "if command -v openssl > /dev/null\n" // ten times as fast
+    "then have=$(openssl dgst -sha256 -r < \"$p\")\n"
+    "else have=$(sha256sum < \"$p\")\n"
+    "fi\n"
     "if [ \"${have%% *}\" != \"$want\" ]; then\n"
     "  echo 'the bytes that arrived have another sha256' >&2\n"
     "  exit 80\n"

@@ -9,10 +9,25 @@ local transfer = {}
 ---@field bytes integer of all files
 ---@field sha256 string in hex; of a tree: of the sorted list of its files' sums
 
+---@class rt.transfer.Upload
+---@field source? string a path here; else `content`
+---@field content? string|userdata text, or a secret
+---@field target string
+---@field mode? string octal ("0644")
+---@field owner? string "user:group" (who logged in)
+---@field timeout? number seconds (600)
+
+---@class rt.transfer.UploadTree
+---@field source string a directory here
+---@field target string
+---@field owner? string of everything in it (who logged in)
+---@field replace? boolean the target's old tree goes away (false)
+---@field timeout? number seconds (600)
+
 ---Uploads one file, or bytes. Makes the directories above the target.
 ---@async
 ---@param session rt.ssh.Session
----@param opts { source?: string, content?: string|userdata, target: string, mode?: string, owner?: string, timeout?: number } one of source (a path here) and content (text or a secret); mode ("0644"); owner "user:group" (who logged in); seconds (600)
+---@param opts rt.transfer.Upload
 ---@return rt.transfer.Result? result
 ---@return table? err
 function transfer.upload(session, opts) end
@@ -21,7 +36,7 @@ function transfer.upload(session, opts) end
 ---not exist appears at once; into one that exists the files are added, and nothing is deleted.
 ---@async
 ---@param session rt.ssh.Session
----@param opts { source: string, target: string, owner?: string, replace?: boolean, timeout?: number } replace: the target's old tree goes away (false)
+---@param opts rt.transfer.UploadTree
 ---@return rt.transfer.Result? result
 ---@return table? err
 function transfer.upload_tree(session, opts) end

@@ -77,6 +77,7 @@ PasswordAuthentication no
 KbdInteractiveAuthentication no
 LogLevel VERBOSE
 MaxStartups 100
+Subsystem sftp internal-sftp
 SetEnv HOME=%s
 %s
 ]]):format(self.port, self.dir, self.dir, self.dir, extra or "")) -- bash reads ~/.bashrc
@@ -155,9 +156,9 @@ function Sshd:stop()
 end
 
 Sshd.__close = Sshd.stop
-Sshd.quote = quote
-Sshd.read = read
-Sshd.write = write
-Sshd.output = output
+sshd.quote = quote
+sshd.read = read
+sshd.write = write
+sshd.output = output
 
 return sshd
