@@ -10,8 +10,9 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-// A host with several addresses must not spend the caller's whole deadline on a dead first one.
-#define ATTEMPT_MS 5000
+// Then the next address is tried, or the same again: a machine that boots drops the first packets,
+// and the kernel's own repeats come ever later.
+#define ATTEMPT_MS 2000
 
 // One address being tried. Outlives its dial until its handle is closed.
 typedef struct attempt {
@@ -93,10 +94,12 @@ static void attempt_ready(uv_poll_t *poll, int status, int events)
 {
     (void)events;
     kl_dial *dial = ((attempt *)poll->data)->dial;
-    int error = status < 0 ? -status : 0;
+    int error = 0;
     socklen_t size = sizeof error;
-    if (error == 0 && getsockopt(dial->current->fd, SOL_SOCKET, SO_ERROR, &error, &size) != 0)
+    if (getsockopt(dial->current->fd, SOL_SOCKET, SO_ERROR, &error, &size) != 0)
         error = errno;
+    if (error == 0 && status < 0) // libuv calls every POLLERR a bad descriptor
+        error = -status;
     if (error != 0) {
         attempt_failed(dial, error);
         return;
@@ -107,8 +110,9 @@ static void attempt_ready(uv_poll_t *poll, int status, int events)
 static void attempt_expired(uv_timer_t *timer)
 {
     kl_dial *dial = timer->data;
-    if (dial->next != NULL)
-        attempt_failed(dial, ETIMEDOUT);
+    if (dial->next == NULL)
+        dial->next = dial->found;
+    attempt_failed(dial, ETIMEDOUT);
 }
 
 static void attempt_watch(kl_dial *dial, int fd)

@@ -76,13 +76,15 @@ bool kl_ssh_wire_has_output(const kl_ssh_wire *wire);
 bool kl_ssh_wire_full(const kl_ssh_wire *wire);
 void kl_ssh_wire_close(kl_ssh_wire *wire);
 
-// ssh_session.c
+// ssh_judge.c
 // Whether bytes may go to this peer: its key is not known yet, or it is the pinned one.
 bool kl_ssh_session_trusts(kl_ssh_session *session);
-// Runs the session at the next turn of the loop.
-void kl_ssh_session_kick(kl_ssh_session *session);
 // Describes libssh2's last error.
 void kl_ssh_session_error(kl_ssh_session *session, kl_failure *out, int rc, const char *what);
+
+// ssh_session.c
+// Runs the session at the next turn of the loop.
+void kl_ssh_session_kick(kl_ssh_session *session);
 
 // ssh_channel.c
 // Moves every channel on; returns the earliest deadline in milliseconds, UINT64_MAX if none.

@@ -1,0 +1,248 @@
+---Machines over SSH: waits until one answers, runs commands, moves files; failures name the host
+---and show its last words. Knows nothing of runs and journals: recipes use what `run.cloud` gives.
+local fs = require "rt.fs"
+local rt_exec = require "rt.exec"
+local rt_ssh = require "rt.ssh"
+local timer = require "rt.timer"
+local transfer = require "rt.transfer"
+local error_ = require "kiln.error"
+
+local ssh = {}
+
+---A connection to one machine.
+---@class kiln.ssh.Session
+---@field name string for messages
+---@field host string
+---@field private session rt.ssh.Session
+local Session = {}
+Session.__index = Session
+Session.__name = "kiln.ssh.Session"
+
+---@class kiln.ssh.ConnectOptions
+---@field host string name or address
+---@field port? integer (22)
+---@field user? string ("root")
+---@field name? string what messages call the machine (the host)
+---@field key? string|userdata text of the private key, or a secret
+---@field key_file? string path of the private key, instead of `key`
+---@field passphrase? string|userdata of the key
+---@field host_key string the host's public key, "ssh-ed25519 AAAA…"
+---@field within? number seconds to go on trying (60)
+---@field retry? string[] kinds that are tried again ({ "unreachable", "timeout" }); add "auth" for
+---  a machine that accepts the key only late in its boot
+---@field keepalive? number seconds between signs of life (15)
+
+---@class kiln.ssh.RunOptions
+---@field timeout? number seconds (300)
+---@field check? boolean raise on a non-zero exit (true)
+---@field stdin? string|userdata text or a secret
+---@field on_line? fun(line: string, stream: "out"|"err") called with every line as it comes
+---@field max_output? integer bytes kept of each stream, the last ones (1 MiB)
+
+local attempt_seconds = 15
+local first_pause, longest_pause = 0.1, 1
+
+local function private_key(opts)
+  if opts.key ~= nil then return opts.key end
+  if opts.key_file == nil then
+    error_.raise { kind = "usage", message = "ssh.connect needs 'key' or 'key_file'" }
+  end
+  return error_.check(fs.read(opts.key_file, { max = 65536 }))
+end
+
+local known_options = {
+  host = true, port = true, user = true, name = true, key = true, key_file = true,
+  passphrase = true, host_key = true, within = true, retry = true, keepalive = true,
+}
+
+local function check_options(opts)
+  for key in pairs(opts) do
+    if not known_options[key] then
+      error_.raise { kind = "usage", message = ("ssh.connect: unknown option '%s'"):format(key) }
+    end
+  end
+end
+
+local function place(opts)
+  local where = ("%s:%d"):format(opts.host, opts.port or 22)
+  return opts.name and opts.name ~= opts.host and ("%s (%s)"):format(opts.name, where) or where
+end
+
+local function give_up(opts, err, within)
+  err = error_.from(err)
+  err.host = opts.host
+  err.machine = opts.name
+  if error_.is(err, "unreachable", "timeout") then
+    err.message = ("%s did not answer SSH within %g s; last: %s")
+      :format(place(opts), within, err.message)
+    err.kind = "unreachable"
+  end
+  error(err, 0)
+end
+
+---Connects and logs in, trying again while the machine does not answer yet.
+---Raises `unreachable`, `host_key`, `auth`, `unsupported`, `protocol`, `invalid`, `usage`.
+---@async
+---@param opts kiln.ssh.ConnectOptions
+---@return kiln.ssh.Session
+function ssh.connect(opts)
+  check_options(opts)
+  local within = opts.within or 60
+  local deadline = timer.now() + within
+  local key = private_key(opts)
+  local again = opts.retry or { "unreachable", "timeout" }
+  local pause = first_pause
+  while true do
+    local left = math.max(deadline - timer.now(), 0.1)
+    local session, err = rt_ssh.connect {
+      host = opts.host, port = opts.port, user = opts.user, key = key, host_key = opts.host_key,
+      passphrase = opts.passphrase, keepalive = opts.keepalive,
+      timeout = math.min(left, attempt_seconds),
+    }
+    if session then
+      return setmetatable({
+        name = opts.name or opts.host, host = opts.host, session = session,
+      }, Session)
+    end
+    local next_try = timer.now() + pause
+    if next_try >= deadline or not error_.is(err, table.unpack(again)) then
+      give_up(opts, err, within)
+    end
+    timer.sleep(pause)
+    pause = math.min(pause * 1.5, longest_pause)
+  end
+end
+
+---Raises a primitive's error with the machine's name before it.
+local function check(self, value, err)
+  if value ~= nil or err == nil then return value end
+  err = error_.from(err)
+  err.host = self.host
+  err.machine = self.name
+  if self.name ~= self.host then err.message = self.name .. ": " .. err.message end
+  error(err, 0)
+end
+
+---Gives the last lines that a command printed: of its errors, else of its output.
+local function last_lines(done, count)
+  local text = done.err:find("%S") and done.err or done.out
+  local lines = {}
+  for line in text:gmatch("[^\n]+") do lines[#lines + 1] = line end
+  return table.concat(lines, "\n", math.max(#lines - count + 1, 1))
+end
+
+local function shorten(command)
+  local first = command:match("^%s*([^\n]*)")
+  return #first > 60 and first:sub(1, 57) .. "..." or first
+end
+
+local function raise_exit(self, command, done)
+  local ending = done.signal and "was ended by signal " .. done.signal
+    or "ended with status " .. done.code
+  local lines = last_lines(done, 5)
+  error_.raise {
+    kind = "exit", host = self.host, machine = self.name, code = done.code, signal = done.signal,
+    out = done.out, err = done.err, output = lines,
+    message = ("%s: '%s' %s%s"):format(self.name, shorten(command), ending,
+      lines ~= "" and ": " .. lines or ""),
+  }
+end
+
+local function run_by_line(self, command, opts, exec_options)
+  local channel <close> = check(self, rt_exec.start(self.session, command, exec_options))
+  while true do
+    local line, stream = channel:read_line()
+    if line == nil then break end -- its error comes with the result
+    opts.on_line(line, stream)
+  end
+  return check(self, channel:result())
+end
+
+---Runs a command through the remote login shell. The command is not killed at its timeout, only
+---left; guard it if that matters.
+---Raises `exit` (non-zero status, with `code`, `out`, `err` and the last lines in `output`),
+---`timeout`, `unreachable`.
+---@async
+---@param command string shell text; quote words with `kiln.sh.quote`
+---@param opts? kiln.ssh.RunOptions
+---@return { code: integer, signal: string?, out: string, err: string, truncated: boolean } done
+function Session:run(command, opts)
+  opts = opts or {}
+  local exec_options = {
+    stdin = opts.stdin, timeout = opts.timeout, max_output = opts.max_output,
+  }
+  local done
+  if opts.on_line then
+    done = run_by_line(self, command, opts, exec_options)
+  else
+    done = check(self, rt_exec.run(self.session, command, exec_options))
+  end
+  if done.code ~= 0 and opts.check ~= false then raise_exit(self, command, done) end
+  return done
+end
+
+---Uploads a file, or a folder with everything in it. Written beside the target, checked there by
+---sha256, renamed into place; a folder that exists gets the files added.
+---Raises `not_found`, `denied`, `limit`, `exists`, `invalid`, `io`, `timeout`, `unreachable`.
+---@async
+---@param source string path here
+---@param target string path on the machine; folders above it are made
+---@param opts? { mode: string?, owner: string?, replace: boolean?, timeout: number? }
+---  mode of a file ("0644"); "user:group" (who logged in); a folder's old content goes away
+---  (false); seconds (600)
+---@return { bytes: integer, sha256: string } done
+function Session:upload(source, target, opts)
+  opts = opts or {}
+  local stat = error_.check(fs.stat(source))
+  if stat.type == "directory" then
+    return check(self, transfer.upload_tree(self.session, {
+      source = source, target = target, owner = opts.owner, replace = opts.replace,
+      timeout = opts.timeout,
+    }))
+  end
+  return check(self, transfer.upload(self.session, {
+    source = source, target = target, mode = opts.mode, owner = opts.owner,
+    timeout = opts.timeout,
+  }))
+end
+
+---Writes text or a secret to a file on the machine, the way `upload` does.
+---@async
+---@param target string path on the machine; folders above it are made
+---@param content string|userdata
+---@param opts? { mode: string?, owner: string?, timeout: number? } ("0644"); seconds (600)
+---@return { bytes: integer, sha256: string } done
+function Session:write(target, content, opts)
+  opts = opts or {}
+  return check(self, transfer.upload(self.session, {
+    content = content, target = target, mode = opts.mode, owner = opts.owner,
+    timeout = opts.timeout,
+  }))
+end
+
+---Downloads a file; it appears whole or not at all.
+---@async
+---@param source string path on the machine
+---@param target string path here
+---@param opts? { timeout: number? } seconds (600)
+---@return { bytes: integer, sha256: string } done
+function Session:download(source, target, opts)
+  return check(self, transfer.download(self.session, {
+    source = source, target = target, timeout = opts and opts.timeout,
+  }))
+end
+
+---Tells whether the connection is there: not closed, and not known to be lost.
+---@return boolean
+function Session:alive()
+  return self.session:alive()
+end
+
+---Closes the connection; what still runs on it ends with `cancelled`. May run twice.
+function Session:close()
+  self.session:close()
+end
+
+Session.__close = Session.close
+
+return ssh
