@@ -298,7 +298,7 @@ end
 function Store:release_promote(row)
   atomic(self, function()
     local again = exec(self, [[SELECT id FROM releases WHERE run = ?1 AND service = ?2
-      AND env = ?3]], row.run, row.service, row.env)[1]
+      AND env = ?3 AND data = ?4]], row.run, row.service, row.env, row.data)[1]
     if again then return end
     exec(self, [[UPDATE releases SET state = 'kept', kept_until = ?3 WHERE service = ?1 AND env = ?2
       AND state = 'serving']], row.service, row.env, row.kept_until)
