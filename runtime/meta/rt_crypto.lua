@@ -8,7 +8,8 @@ local crypto = {}
 ---@return string hex 64 lower-case digits
 function crypto.sha256(bytes) end
 
----Gives the SHA-256 of a file, read in blocks.
+---Gives the SHA-256 of a file, read in blocks by a thread, so other tasks go on.
+---@async
 ---@param path string
 ---@return string? hex
 ---@return table? err kinds not_found, denied, io

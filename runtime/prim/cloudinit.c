@@ -76,7 +76,7 @@ static void put_part(lua_State *L, kl_buf *out, const char *boundary)
                                         "cloud-boothook or jinja2");
     if (strpbrk(filename, "\"\\\r\n") != NULL)
         luaL_error(L, "a part's filename has no quotes and no line breaks");
-    if (strstr(content, boundary) != NULL)
+    if (memmem(content, length, boundary, strlen(boundary)) != NULL)
         luaL_error(L, "a part's content has the line that separates parts");
     kl_buf_printf(out,
                   "--%s\nContent-Type: text/%s; charset=\"utf-8\"\nMIME-Version: 1.0\n"

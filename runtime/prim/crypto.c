@@ -3,6 +3,8 @@
 
 #include "base/buf.h"
 #include "bridge/fail.h"
+#include "bridge/op.h"
+#include "bridge/opts.h"
 #include "bridge/secret.h"
 
 #include <assert.h>
@@ -11,8 +13,10 @@
 #include <openssl/evp.h>
 #include <openssl/hmac.h>
 #include <openssl/rand.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 static int push_hex(lua_State *L, const unsigned char *bytes, size_t length)
@@ -39,37 +43,84 @@ static int crypto_sha256(lua_State *L)
     return push_hex(L, digest, size);
 }
 
-// Reads the open file through the digest; returns 0 or an errno.
-static int digest_stream(FILE *in, unsigned char *digest, unsigned int *size)
+typedef struct file_op {
+    kl_op op;
+    uv_work_t work;
+    char *path;
+    atomic_bool stop;
+    int error; // errno
+    unsigned char digest[32];
+} file_op;
+
+// Reads the open file through the digest; returns 0 or an errno. Runs in a thread.
+static int digest_stream(file_op *self, FILE *in)
 {
     EVP_MD_CTX *context = EVP_MD_CTX_new();
-    if (context == NULL)
+    if (context == NULL || EVP_DigestInit_ex(context, EVP_sha256(), NULL) != 1) {
+        EVP_MD_CTX_free(context);
         return ENOMEM;
+    }
     char block[65536];
     size_t got;
-    int error = 0;
-    EVP_DigestInit_ex(context, EVP_sha256(), NULL);
-    while ((got = fread(block, 1, sizeof block, in)) > 0)
+    errno = 0;
+    while (!self->stop && (got = fread(block, 1, sizeof block, in)) > 0)
         EVP_DigestUpdate(context, block, got);
-    if (ferror(in))
-        error = errno != 0 ? errno : EIO;
-    EVP_DigestFinal_ex(context, digest, size);
+    int error = !ferror(in) ? 0 : errno != 0 ? errno : EIO;
+    EVP_DigestFinal_ex(context, self->digest, NULL);
     EVP_MD_CTX_free(context);
     return error;
 }
 
+static void digest_file(uv_work_t *work)
+{
+    file_op *self = work->data;
+    FILE *in = fopen(self->path, "rbe");
+    if (in == NULL) {
+        self->error = errno;
+        return;
+    }
+    self->error = digest_stream(self, in);
+    fclose(in);
+}
+
+static void file_done(uv_work_t *work, int status)
+{
+    (void)status;
+    kl_op_settle(work->data);
+    kl_op_drop(work->data);
+}
+
+static void file_cancel(kl_op *op)
+{
+    file_op *self = (file_op *)op;
+    self->stop = true;
+    uv_cancel((uv_req_t *)&self->work); // if it has not begun
+}
+
+static int file_push(lua_State *L, kl_op *op)
+{
+    file_op *self = (file_op *)op;
+    return self->error != 0 ? kl_fail_errno(L, self->error, self->path)
+                            : push_hex(L, self->digest, sizeof self->digest);
+}
+
+static void file_free(kl_op *op)
+{
+    free(((file_op *)op)->path);
+}
+
+static const kl_op_class file_class = {"crypto.sha256_file", file_cancel, file_push, file_free};
+
 static int crypto_sha256_file(lua_State *L)
 {
     const char *path = luaL_checkstring(L, 1);
-    unsigned char digest[EVP_MAX_MD_SIZE];
-    unsigned int size;
-    FILE *in = fopen(path, "rb");
-    if (in == NULL)
-        return kl_fail_errno(L, errno, path);
-    errno = 0;
-    int error = digest_stream(in, digest, &size);
-    fclose(in);
-    return error != 0 ? kl_fail_errno(L, error, path) : push_hex(L, digest, size);
+    file_op *self = kl_op_new(L, sizeof *self, &file_class);
+    self->path = strdup(path);
+    if (self->path == NULL)
+        return luaL_error(L, "out of memory");
+    self->work.data = kl_op_hold(&self->op);
+    uv_queue_work(kl_loop(L), &self->work, digest_file, file_done);
+    return kl_op_wait(L, &self->op);
 }
 
 static int crypto_hmac_sha256(lua_State *L)
@@ -77,12 +128,10 @@ static int crypto_hmac_sha256(lua_State *L)
     size_t key_length, length;
     const char *key = kl_secret_or_string(L, 1, &key_length);
     const char *bytes = kl_secret_or_string(L, 2, &length);
-    bool raw = false;
-    if (!lua_isnoneornil(L, 3)) {
-        luaL_checktype(L, 3, LUA_TTABLE);
-        lua_getfield(L, 3, "raw");
-        raw = lua_toboolean(L, -1);
-    }
+    kl_opts opts;
+    kl_opts_begin(L, 3, &opts);
+    bool raw = kl_opts_boolean(&opts, "raw", false);
+    kl_opts_end(&opts);
     luaL_argcheck(L, key_length <= INT_MAX, 1, "key is too long");
     unsigned char digest[EVP_MAX_MD_SIZE];
     unsigned int size;
@@ -172,6 +221,8 @@ static void put_private(kl_buf *buf, const unsigned char *seed, const unsigned c
     unsigned char check[4];
     kl_buf blob = {0}, list = {0};
     RAND_bytes(check, sizeof check);
+    kl_buf_reserve(&list, 512); // growing would leave copies of the key behind
+    kl_buf_reserve(buf, 1024);
     put_public(&blob, public_key);
 
     kl_buf_append(&list, check, 4); // twice, so that a wrong passphrase would show
@@ -200,6 +251,7 @@ static void put_private(kl_buf *buf, const unsigned char *seed, const unsigned c
 // PEM armour with lines of 70 characters, as ssh-keygen writes it.
 static void put_armour(kl_buf *out, const kl_buf *key)
 {
+    kl_buf_reserve(out, 2048);
     unsigned char text[2048];
     int length = EVP_EncodeBlock(text, (const unsigned char *)key->data, (int)key->length);
     kl_buf_puts(out, "-----BEGIN OPENSSH PRIVATE KEY-----\n");

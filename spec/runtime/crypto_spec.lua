@@ -1,4 +1,6 @@
 local crypto = require "rt.crypto"
+local task = require "rt.task"
+local timer = require "rt.timer"
 
 local function output(command)
   local pipe = assert(io.popen(command .. " 2>&1"))
@@ -33,12 +35,44 @@ describe("rt.crypto", function()
     assert.matches(path, err.message, 1, true)
   end)
 
+  it("reads a file while other tasks go on, and stops when cancelled", function()
+    local endless = task.spawn(function() crypto.sha256_file("/dev/zero") end)
+    timer.sleep(0.05)
+    endless:cancel()
+    local ok, err = endless:join()
+    assert.is_false(ok)
+    assert.equal("cancelled", err.kind)
+    timer.sleep(0.05) -- the thread notices
+    assert.is_nil((crypto.sha256_file("/")))
+  end)
+
   it("gives the HMAC of RFC 4231's cases 1 and 2", function()
     assert.equal("b0344c61d8db38535ca8afceaf0bf12b881dc200c9833da726e9376c2e32cff7",
       crypto.hmac_sha256(("\x0b"):rep(20), "Hi There"))
     assert.equal("5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843",
       crypto.hmac_sha256("Jefe", "what do ya want for nothing?"))
-    assert.equal(32, #crypto.hmac_sha256("k", "v", { raw = true }))
+    local raw = crypto.hmac_sha256("k", "v", { raw = true })
+    assert.equal(crypto.hmac_sha256("k", "v"), crypto.hex(raw))
+    assert.error_matches(function() crypto.hmac_sha256("k", "v", { rawe = true }) end, "'rawe'")
+  end)
+
+  it("gives the HMAC of RFC 4231's cases with long and binary keys", function()
+    local counting = {}
+    for i = 1, 25 do counting[i] = string.char(i) end
+    local long = ("\xaa"):rep(131)
+    for _, case in ipairs {
+      { ("\xaa"):rep(20), ("\xdd"):rep(50),
+        "773ea91e36800e46854db8ebd09181a72959098b3ef8c122d9635514ced565fe" },
+      { table.concat(counting), ("\xcd"):rep(50),
+        "82558a389a443c0ea4cc819899f2083a85f0faa3e578f8077a2e3ff46729665b" },
+      { long, "Test Using Larger Than Block-Size Key - Hash Key First",
+        "60e431591ee0b67f0d8a26aacbf5b77f8e0bc6213728c5140546040f0ee37f54" },
+      { crypto.secret(long), "This is a test using a larger than block-size key and a larger than "
+        .. "block-size data. The key needs to be hashed before being used by the HMAC algorithm.",
+        "9b09ffa71b942fcb27635fbcd5b0e944bfdc63644f0713938a7f51535c3a35e2" },
+    } do
+      assert.equal(case[3], crypto.hmac_sha256(case[1], case[2]))
+    end
   end)
 
   it("encodes and decodes base64 of every length", function()

@@ -1,4 +1,6 @@
 local cloudinit = require "kiln.cloudinit"
+local crypto = require "rt.crypto"
+local proc = require "rt.proc"
 local yaml = require "rt.yaml"
 
 local function config(...) return yaml.decode((cloudinit.config { ... })) end
@@ -6,7 +8,7 @@ local function config(...) return yaml.decode((cloudinit.config { ... })) end
 describe("kiln.cloudinit", function()
   it("appends lists and merges maps of its fragments", function()
     assert.same({ runcmd = { "a", "b" }, ssh = { x = 1, y = 2 } },
-      config({ runcmd = { "a" }, ssh = { x = 1 } }, cloudinit.run("b"), { ssh = { y = 2 } }))
+      config({ runcmd = { "a" }, ssh = { x = 1 } }, cloudinit.run_command "b", { ssh = { y = 2 } }))
   end)
 
   it("raises when two fragments set the same thing differently", function()
@@ -27,6 +29,82 @@ describe("kiln.cloudinit", function()
   it("refuses names and values that an environment file cannot carry", function()
     assert.has_error(function() cloudinit.env_file("/x", { ["a b"] = "1" }) end)
     assert.has_error(function() cloudinit.env_file("/x", { A = "two\nlines" }) end)
+  end)
+
+  it("refuses secrets unless the recipe insists", function()
+    local secret = crypto.secret "hunter2"
+    for _, call in ipairs {
+      function(opts) return cloudinit.env_file("/x", { PASSWORD = secret }, opts) end,
+      function(opts) return cloudinit.write_file("/x", secret, opts) end,
+    } do
+      local ok, err = pcall(call)
+      assert.is_false(ok)
+      assert.equal("invalid", err.kind)
+      assert.matches("is a secret", err.message, 1, true)
+      assert.matches("hunter2", call { secrets = true }.write_files[1].content, 1, true)
+    end
+  end)
+
+  it("refuses a value that is no text, a relative path, a wrong mode, an unknown option", function()
+    for _, call in ipairs {
+      function() cloudinit.env_file("/x", { A = {} }) end,
+      function() cloudinit.write_file("x", "") end,
+      function() cloudinit.write_file("/x", "", { mode = "rw" }) end,
+      function() cloudinit.write_file("/x", nil) end,
+      function() cloudinit.run_command { command = "x" } end,
+      function() cloudinit.user "Not a name" end,
+      function() cloudinit.config { runcmd = { "a" } } end,
+    } do
+      local ok, err = pcall(call)
+      assert.is_false(ok)
+      assert.equal("invalid", err.kind)
+    end
+    assert.error_matches(function() cloudinit.write_file("/x", "", { perm = "0644" }) end, "'perm'")
+    assert.error_matches(function() cloudinit.user("x", { key = "" }) end, "'key'")
+  end)
+
+  it("keeps every fragment as it was", function()
+    local one, two = { runcmd = { "a" } }, { runcmd = { "b" } }
+    assert.same({ runcmd = { "a", "b" } }, config(one, two))
+    assert.same({ runcmd = { "a" } }, one)
+  end)
+
+  it("takes an empty table for an empty list or an empty map", function()
+    assert.same({ runcmd = { "a" } }, config({ runcmd = {} }, { runcmd = { "a" } }))
+    assert.same({ runcmd = { "a" } }, config({ runcmd = { "a" } }, { runcmd = {} }))
+    assert.equal("#cloud-config\n{}\n", cloudinit.config {})
+  end)
+
+  it("appends words of a command as one command", function()
+    assert.same({ runcmd = { "echo a b", { "echo", "a b" } } },
+      config(cloudinit.run_command "echo a b", cloudinit.run_command { "echo", "a b" }))
+  end)
+
+  it("gives machines users, keys and their host key", function()
+    local pair = crypto.ed25519_keypair "host"
+    local got = config(
+      cloudinit.user("app", { keys = { "ssh-ed25519 AAAA a" }, sudo = true }),
+      cloudinit.authorized_keys { "ssh-ed25519 BBBB b" },
+      cloudinit.authorized_keys { "ssh-ed25519 CCCC c" },
+      cloudinit.host_key(pair.private, pair.public))
+    assert.equal("default", got.users[1])
+    assert.equal("app", got.users[2].name)
+    assert.is_true(got.users[2].lock_passwd)
+    assert.same({ "ssh-ed25519 BBBB b", "ssh-ed25519 CCCC c" }, got.ssh_authorized_keys)
+    assert.equal(crypto.reveal(pair.private), got.ssh_keys.ed25519_private)
+    assert.equal(pair.public, got.ssh_keys.ed25519_public)
+    assert.is_true(got.ssh_deletekeys)
+  end)
+
+  it("writes an environment file whose values a shell reads back too", function()
+    local values = { A = "it's $HOME", B = [[back\slash \\ "quoted" `x`]], C = " ends ", D = "",
+      E = "é=#;&|" }
+    local content = cloudinit.env_file("/x", values).write_files[1].content
+    local result = proc.run {
+      argv = { "sh", "-c", content .. [[printf '%s|' "$A" "$B" "$C" "$D" "$E"]] },
+    }
+    assert.equal(("%s|%s|%s|%s|%s|"):format(values.A, values.B, values.C, values.D, values.E),
+      result.out)
   end)
 
   it("raises limit with both sizes", function()

@@ -1,28 +1,57 @@
 ---User-data for machines, put together from fragments.
+local crypto = require "rt.crypto"
 local json = require "rt.json"
 local rt_cloudinit = require "rt.cloudinit"
 local error_ = require "kiln.error"
 
 local cloudinit = {}
 
+local function invalid(format, ...)
+  error_.raise { kind = "invalid", message = format:format(...) }
+end
+
 local function conflict(path, a, b)
-  error_.raise {
-    kind = "invalid",
-    message = ("two fragments of the user-data set %s: %s and %s")
-      :format(path, tostring(a), tostring(b)),
-  }
+  invalid("two fragments of the user-data set %s: %s and %s", path, tostring(a), tostring(b))
+end
+
+---Raises for an option that is not in `known`: a typo must not deploy.
+local function check_options(opts, known)
+  for key in pairs(opts or {}) do
+    if not known[key] then error(("unknown option '%s'"):format(tostring(key)), 3) end
+  end
+  return opts or {}
+end
+
+---Gives the text of a value. What is in user-data, every user of the machine and the cloud's own
+---service can read, so a secret needs a recipe that insists.
+local function text_of(what, value, insist)
+  if crypto.is_secret(value) then
+    if insist then return crypto.reveal(value) end
+    invalid("%s is a secret, and user-data can be read by others: write it over SSH when the "
+      .. "machine is ready, or insist with { secrets = true }", what)
+  end
+  local kind = type(value)
+  if kind ~= "string" and kind ~= "number" and kind ~= "boolean" then
+    invalid("%s must be text, a number or a boolean, not a %s", what, kind)
+  end
+  return tostring(value)
+end
+
+---An empty table may become either.
+local function is_empty(value)
+  return type(value) == "table" and next(value) == nil
 end
 
 ---Merges b into a copy of a: lists append, maps merge, different scalars conflict.
 local function merge(a, b, path)
+  if is_empty(b) and type(a) == "table" then return a end
+  if is_empty(a) and type(b) == "table" then return b end
   if type(a) ~= "table" or type(b) ~= "table" then
     if a == b then return a end
     conflict(path, a, b)
   end
-  local lists = json.is_array(a) or json.is_array(b)
-  if lists and not (json.is_array(a) and json.is_array(b)) then
-    conflict(path, "a list", "a map")
-  end
+  local lists = json.is_array(a)
+  if lists ~= json.is_array(b) then conflict(path, "a list", "a map") end
   local out = lists and json.array {} or {}
   for key, value in pairs(a) do out[key] = value end
   for key, value in pairs(b) do
@@ -43,6 +72,9 @@ end
 ---@param opts? { max_bytes: integer? } (65536)
 ---@return string text
 function cloudinit.config(fragments, opts)
+  if not json.is_array(fragments) and not is_empty(fragments) then
+    invalid("cloudinit.config takes a list of fragments: cloudinit.config { { runcmd = … } }")
+  end
   local merged = {}
   for _, fragment in ipairs(fragments) do merged = merge(merged, fragment, "") end
   return error_.check(rt_cloudinit.config(merged, opts))
@@ -56,59 +88,105 @@ function cloudinit.multipart(parts, opts)
   return error_.check(rt_cloudinit.multipart(parts, opts))
 end
 
----A fragment that writes a file at first boot.
+---A fragment that writes a file at first boot. Raises `invalid` for a secret.
 ---@param path string absolute
----@param content string
----@param opts? { mode: string?, owner: string? } ("0644", "root:root")
+---@param content string|rt.Secret
+---@param opts? { mode: string?, owner: string?, secrets: boolean? } ("0644", "root:root"); let a
+---  secret into the user-data (false)
 ---@return table fragment
 function cloudinit.write_file(path, content, opts)
-  opts = opts or {}
+  opts = check_options(opts, { mode = true, owner = true, secrets = true })
+  local mode = opts.mode or "0644"
+  if path:sub(1, 1) ~= "/" then invalid("the path of a file must be absolute, not %s", path) end
+  if not mode:find("^[0-7][0-7][0-7][0-7]?$") then
+    invalid('the mode of %s must be octal text such as "0644", not %s', path, mode)
+  end
   return { write_files = { {
-    path = path, content = content, permissions = opts.mode or "0644",
-    owner = opts.owner or "root:root",
+    path = path, content = text_of("the content of " .. path, content, opts.secrets),
+    permissions = mode, owner = opts.owner or "root:root",
   } } }
 end
 
 ---Quotes a value for systemd's EnvironmentFile= (systemd.exec(5)): in double quotes, with the
 ---characters escaped that keep a meaning there.
 local function env_quote(name, value)
-  value = tostring(value)
   if value:find("[%z\n\r]") then
-    error_.raise { kind = "invalid",
-      message = ("environment variable %s has a line break or a NUL"):format(name) }
+    invalid("environment variable %s has a line break or a NUL", name)
   end
   return '"' .. value:gsub('[\\"$`]', "\\%0") .. '"'
 end
 
----A fragment that writes an environment file, for a unit's EnvironmentFile=.
+---A fragment that writes an environment file, for a unit's EnvironmentFile=. Raises `invalid` for
+---a secret.
 ---@param path string absolute
 ---@param variables table<string, string|number|boolean>
----@param opts? { mode: string?, owner: string? } ("0640", "root:root")
+---@param opts? { mode: string?, owner: string?, secrets: boolean? } ("0640", "root:root"); let
+---  secrets into the user-data (false)
 ---@return table fragment
 function cloudinit.env_file(path, variables, opts)
+  opts = check_options(opts, { mode = true, owner = true, secrets = true })
   local names = {}
   for name in pairs(variables) do
     if type(name) ~= "string" or not name:find("^[%a_][%w_]*$") then
-      error_.raise { kind = "invalid",
-        message = ("'%s' is no name of an environment variable"):format(tostring(name)) }
+      invalid("'%s' is no name of an environment variable", tostring(name))
     end
     names[#names + 1] = name
   end
   table.sort(names)
   local lines = {}
   for index, name in ipairs(names) do
-    lines[index] = name .. "=" .. env_quote(name, variables[name]) .. "\n"
+    local value = text_of("environment variable " .. name, variables[name], opts.secrets)
+    lines[index] = name .. "=" .. env_quote(name, value) .. "\n"
   end
   return cloudinit.write_file(path, table.concat(lines), {
-    mode = opts and opts.mode or "0640", owner = opts and opts.owner,
+    mode = opts.mode or "0640", owner = opts.owner,
   })
 end
 
----A fragment that runs commands at the end of the first boot.
----@param ... string|string[] shell text, or an argument vector
+---A fragment that runs a command at the end of the first boot.
+---@param command string|string[] shell text, or the program and its arguments
 ---@return table fragment
-function cloudinit.run(...)
-  return { runcmd = { ... } }
+function cloudinit.run_command(command)
+  if type(command) ~= "string" and not (type(command) == "table" and json.is_array(command)) then
+    invalid("a command is shell text or a list of words, not a %s", type(command))
+  end
+  return { runcmd = { command } }
+end
+
+---A fragment that makes a user who logs in with SSH keys only. The image's default user stays.
+---@param name string
+---@param opts? { keys: string[]?, groups: string[]?, sudo: boolean?, shell: string? } public keys;
+---  more groups; may become root without a password (false); ("/bin/bash")
+---@return table fragment
+function cloudinit.user(name, opts)
+  opts = check_options(opts, { keys = true, groups = true, sudo = true, shell = true })
+  if not name:find("^[%l_][%w_%-]*$") then invalid("'%s' is no name of a user", name) end
+  return { users = { "default", {
+    name = name, shell = opts.shell or "/bin/bash", lock_passwd = true,
+    ssh_authorized_keys = opts.keys, groups = opts.groups,
+    sudo = opts.sudo and "ALL=(ALL) NOPASSWD:ALL" or nil,
+  } } }
+end
+
+---A fragment that lets SSH keys log in as the image's default user.
+---@param keys string[] public keys, a line each
+---@return table fragment
+function cloudinit.authorized_keys(keys)
+  return { ssh_authorized_keys = json.array(table.move(keys, 1, #keys, 1, {})) }
+end
+
+---A fragment that gives the machine its SSH host key, and no other, so that the first connection
+---can be pinned to it.
+---@param private string|rt.Secret ed25519, OpenSSH format, as `rt.crypto` makes it
+---@param public string one line
+---@return table fragment
+function cloudinit.host_key(private, public)
+  return {
+    ssh_deletekeys = true,
+    ssh_keys = {
+      ed25519_private = text_of("the host key", private, true), ed25519_public = public,
+    },
+  }
 end
 
 return cloudinit

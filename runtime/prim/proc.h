@@ -1,0 +1,15 @@
+// What the files of rt.proc share.
+#ifndef KL_PRIM_PROC_H
+#define KL_PRIM_PROC_H
+
+#include <lua.h>
+
+#include "io/process.h"
+
+// Reads the options at argument 1 and leaves what they borrow on the stack. [-0, +n, e]
+void kl_proc_config(lua_State *L, kl_process_config *out);
+// Pushes how a program ended: a table, or nil and an error when its time was over. [-0, +(1|2), e]
+int kl_proc_push(lua_State *L, const kl_process_result *result, const char *program,
+                 uint64_t timeout_ms);
+
+#endif
