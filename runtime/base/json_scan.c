@@ -18,6 +18,7 @@ typedef struct scanner {
     kl_buf *copy;
     kl_buf *keys; // of found_key; NULL: not asked for
     kl_json_scan *out;
+    bool bytes;    // \udcXX is a byte
     size_t opened; // arrays and objects so far
     int depth;
     char open[KL_JSON_DEPTH];     // '[' or '{' of each level
@@ -140,11 +141,24 @@ static int hex_value(scanner *self)
     return value;
 }
 
+// Writes `bytes` to the copy in place of the text from `start` to here.
+static void copy_instead(scanner *self, size_t start, const char *bytes, size_t length)
+{
+    kl_buf_append(self->copy, self->text + self->copied, start - self->copied);
+    kl_buf_append(self->copy, bytes, length);
+    self->copied = self->at;
+}
+
 static bool scan_unicode(scanner *self, size_t start)
 {
     int unit = hex_value(self);
     if (unit < 0)
         return expected(self, "a hexadecimal digit");
+    if (self->bytes && unit >= 0xDC80 && unit <= 0xDCFF) {
+        char byte = (char)(unit - 0xDC00);
+        copy_instead(self, start, &byte, 1);
+        return true;
+    }
     bool high = unit >= 0xD800 && unit <= 0xDBFF;
     if (!high && (unit < 0xDC00 || unit > 0xDFFF))
         return true;
@@ -228,13 +242,6 @@ static bool scan_key(scanner *self)
     return true;
 }
 
-static void copy_empty_array(scanner *self, size_t start)
-{
-    kl_buf_append(self->copy, self->text + self->copied, start - self->copied);
-    kl_buf_puts(self->copy, KL_JSON_EMPTY_ARRAY);
-    self->copied = self->at;
-}
-
 // Enters an array or object. `out_value`: whether a value comes next (it was not empty).
 static bool scan_open(scanner *self, bool *out_value)
 {
@@ -245,7 +252,7 @@ static bool scan_open(scanner *self, bool *out_value)
     if (peek(self) == (open == '[' ? ']' : '}')) {
         self->at++;
         if (open == '[')
-            copy_empty_array(self, start);
+            copy_instead(self, start, KL_JSON_EMPTY_ARRAY, sizeof KL_JSON_EMPTY_ARRAY - 1);
         return true;
     }
     if (self->depth == KL_JSON_DEPTH)
@@ -312,9 +319,9 @@ static bool scan_all(scanner *self)
     return self->at == self->length || expected(self, "the end of the text");
 }
 
-bool kl_json_scan_text(kl_json_scan *out, kl_buf *copy, const char *text, size_t length)
+bool kl_json_scan_text(kl_json_scan *out, kl_buf *copy, const char *text, size_t length, bool bytes)
 {
-    scanner self = {.text = text, .length = length, .copy = copy, .out = out};
+    scanner self = {.text = text, .length = length, .copy = copy, .out = out, .bytes = bytes};
     *out = (kl_json_scan){0};
     if (!scan_all(&self))
         return false;
@@ -345,6 +352,7 @@ bool kl_json_scan_twice(kl_json_scan *out, const char *text, size_t length)
 {
     kl_buf found = {0}, copy = {0};
     scanner self = {.text = text, .length = length, .copy = &copy, .keys = &found, .out = out};
+    self.bytes = true; // the text was accepted
     *out = (kl_json_scan){0};
     scan_all(&self);
     size_t count = found.length / sizeof(found_key);

@@ -23,7 +23,10 @@ typedef struct kl_json_scan {
 // False: the text is no JSON, is nested deeper than KL_JSON_DEPTH, is not UTF-8, or holds a number
 // that a double cannot carry exactly (15 digits or more before the point) or at all. When it holds
 // empty arrays, `copy` gets the text with each written as KL_JSON_EMPTY_ARRAY; else it stays empty.
-bool kl_json_scan_text(kl_json_scan *out, kl_buf *copy, const char *text, size_t length);
+// With `bytes`, the escapes \udc80 to \udcff stand for the single bytes 0x80 to 0xff, and the copy
+// has those.
+bool kl_json_scan_text(kl_json_scan *out, kl_buf *copy, const char *text, size_t length,
+                       bool bytes);
 
 // Finds the first key that its object has already, in a text that kl_json_scan_text accepted, and
 // describes it in `out`. False: there is none that is spelled the same.

@@ -13,16 +13,19 @@ local json = {}
 ---id of that size as a string), NaN and infinity, strings that are not UTF-8, tables with holes or
 ---mixed keys, functions, secrets, nesting deeper than 500 levels.
 ---@param value any
----@param opts? { pretty: boolean?, sorted: boolean? } indented lines (false); keys sorted (true)
+---@param opts? { pretty: boolean?, sorted: boolean?, bytes: "refuse"|"keep"|"replace"? } indented
+---  lines (false); keys sorted (true); bytes that are not UTF-8: raise, write byte 0xXX as \udcXX
+---  for `decode` to read back, or write U+FFFD for others to read ("refuse")
 ---@return string text
 function json.encode(value, opts) end
 
 ---Reads JSON (RFC 8259). Arrays stay arrays when emptied or encoded again.
 ---@param text string
+---@param opts? { bytes: "refuse"|"keep"? } what \udc80 to \udcff are: wrong, or bytes ("refuse")
 ---@return any value `json.null` for null
 ---@return { kind: "invalid", message: string, line: integer?, column: integer? }? err bad JSON or
 ---  UTF-8, a number of 15 digits or more, the same key twice, nesting deeper than 500 levels
-function json.decode(text) end
+function json.decode(text, opts) end
 
 ---Marks a table as an array, so that it is one even when empty.
 ---@param list? table ({})

@@ -19,8 +19,11 @@
 
 #define EXACT 1e15 // below it, every whole number is exact in a double and has at most 15 digits
 
+enum { BYTES_REFUSE, BYTES_KEEP, BYTES_REPLACE };
+
 typedef struct encoder {
     lua_State *L;
+    int bytes; // what to do with those that are not UTF-8
     kl_buf *out;
     bool pretty;
     bool sorted;
@@ -33,24 +36,45 @@ static void refuse(encoder *self, const char *why)
     luaL_error(self->L, "cannot encode %s as JSON: %s", where, why);
 }
 
+// A byte that is no part of valid UTF-8.
+static void put_byte(encoder *self, unsigned char byte)
+{
+    if (self->bytes == BYTES_REFUSE)
+        refuse(self, "a string that is not valid UTF-8");
+    if (self->bytes == BYTES_KEEP)
+        kl_buf_printf(self->out, "\\udc%02x", byte);
+    else
+        kl_buf_puts(self->out, "\xEF\xBF\xBD"); // U+FFFD
+}
+
+static void put_control(encoder *self, unsigned char c)
+{
+    const char *short_form = c != 0 ? strchr("\"\"\\\\\nn\tt\rr\bb\ff", c) : NULL;
+    if (short_form != NULL)
+        kl_buf_printf(self->out, "\\%c", short_form[1]);
+    else
+        kl_buf_printf(self->out, "\\u%04x", c);
+}
+
 static void put_string(encoder *self, const char *bytes, size_t length)
 {
-    if (kl_utf8_check(bytes, length) != length)
-        refuse(self, "a string that is not valid UTF-8");
     kl_buf *out = self->out;
     kl_buf_append(out, "\"", 1);
     size_t plain = 0; // start of what needs no escape
-    for (size_t i = 0; i < length; i++) {
+    size_t i = 0;
+    while (i < length) {
         unsigned char c = (unsigned char)bytes[i];
-        if (c >= 0x20 && c != '"' && c != '\\' && c != 0x7F)
+        size_t step = kl_utf8_step(bytes + i, length - i);
+        if (step > 1 || (step == 1 && c >= 0x20 && c != '"' && c != '\\' && c != 0x7F)) {
+            i += step;
             continue;
+        }
         kl_buf_append(out, bytes + plain, i - plain);
-        plain = i + 1;
-        const char *short_form = strchr("\"\"\\\\\nn\tt\rr\bb\ff", c);
-        if (c != 0 && short_form != NULL && c != 0x7F)
-            kl_buf_printf(out, "\\%c", short_form[1]);
+        if (step == 0)
+            put_byte(self, c);
         else
-            kl_buf_printf(out, "\\u%04x", c);
+            put_control(self, c);
+        plain = ++i;
     }
     kl_buf_append(out, bytes + plain, length - plain);
     kl_buf_append(out, "\"", 1);
@@ -195,6 +219,17 @@ static void put_value(encoder *self)
     }
 }
 
+static int bytes_option(kl_opts *opts)
+{
+    static const char *const names[] = {"refuse", "keep", "replace", NULL};
+    const char *name = kl_opts_string(opts, "bytes", "refuse");
+    for (int i = 0; names[i] != NULL; i++) {
+        if (strcmp(names[i], name) == 0)
+            return i;
+    }
+    return luaL_error(opts->L, "option 'bytes' must be refuse, keep or replace, not '%s'", name);
+}
+
 static int json_encode(lua_State *L)
 {
     luaL_checkany(L, 1);
@@ -203,6 +238,7 @@ static int json_encode(lua_State *L)
     encoder self = {.L = L};
     self.pretty = kl_opts_boolean(&opts, "pretty", false);
     self.sorted = kl_opts_boolean(&opts, "sorted", true);
+    self.bytes = bytes_option(&opts);
     kl_opts_end(&opts);
 
     self.out = kl_scratch(L);
@@ -282,10 +318,14 @@ static int json_decode(lua_State *L)
 {
     size_t length;
     const char *text = luaL_checklstring(L, 1, &length);
+    kl_opts opts;
+    kl_opts_begin(L, 2, &opts);
+    bool bytes = bytes_option(&opts) == BYTES_KEEP;
+    kl_opts_end(&opts);
     lua_settop(L, 1);
     kl_buf *copy = kl_scratch(L);
     kl_json_scan scan;
-    if (!kl_json_scan_text(&scan, copy, text, length)) {
+    if (!kl_json_scan_text(&scan, copy, text, length, bytes)) {
         kl_buf_free(copy);
         return fail_at(L, &scan);
     }

@@ -170,6 +170,29 @@ describe("rt.json", function()
     end)
   end)
 
+  it("carries any bytes when told to keep them, in text that is valid JSON", function()
+    local all = {}
+    for i = 0, 255 do all[i + 1] = string.char(i) end
+    local bytes = { bytes = "keep" }
+    for _, text in ipairs { table.concat(all), "\xff", "a\xe2\x82b", "\xe2\x82\xac", "\xed\xa0\x80",
+      "\xff\xfe", "é\x80é", "\xf0\x9f\x98", "😀\xf0" } do
+      local encoded = json.encode({ [text] = { text } }, bytes)
+      assert.is_not_nil(utf8.len(encoded))
+      assert.same({ [text] = { text } }, (json.decode(encoded, bytes)))
+    end
+    assert.equal([["\udcff"]], json.encode("\xff", bytes))
+    assert.equal("😀\x80", json.decode([["\ud83d\ude00\udc80"]], bytes))
+    assert.same({ "\x80", {} }, (json.decode([=[["\udc80",[]]]=], bytes)))
+    assert.is_nil((json.decode([["\udc7f"]], bytes)))
+    assert.is_nil((json.decode([["\udd00"]], bytes)))
+    refuses([["\udc80"]], "surrogate")
+  end)
+
+  it("replaces bytes that are not UTF-8 when told so", function()
+    assert.equal('"a\u{FFFD}\u{FFFD}b€"', json.encode("a\xff\xe2b€", { bytes = "replace" }))
+    assert.has_error(function() json.encode("", { bytes = "drop" }) end)
+  end)
+
   it("says line and column of what is wrong", function()
     local err = refuses('{\n  "a": 1,\n  "b" 2\n}', "line 3, column 7: ':' was expected, not '2'")
     assert.equal(3, err.line)
