@@ -1,0 +1,345 @@
+// One HTTP request: its options, what comes back, and what curl's verdict means.
+#include "io/curl_internal.h"
+
+#include <ctype.h>
+#include <openssl/crypto.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+enum {
+    HEADERS_MAX = 256 * 1024, // bytes of a response's headers
+    IDLE_MAX_S = 30           // a connection that was idle for longer is not used again
+};
+
+static char *url_part(CURLU *url, CURLUPart part)
+{
+    char *text = NULL;
+    return curl_url_get(url, part, &text, 0) == CURLUE_OK ? text : NULL;
+}
+
+// Writes "GET http://host:port/path" without what may be secret.
+static void describe(kl_curl_transfer *transfer, const char *method, CURLU *url)
+{
+    char *scheme = url_part(url, CURLUPART_SCHEME), *host = url_part(url, CURLUPART_HOST);
+    char *port = url_part(url, CURLUPART_PORT), *path = url_part(url, CURLUPART_PATH);
+    kl_buf text = {0};
+    kl_buf_printf(&text, "%s %s://%s%s%s%s", method, scheme ? scheme : "?", host ? host : "?",
+                  port ? ":" : "", port ? port : "", path ? path : "/");
+    transfer->where = text.data;
+    curl_free(scheme);
+    curl_free(host);
+    curl_free(port);
+    curl_free(path);
+}
+
+static bool check_url(kl_curl_transfer *transfer, const kl_curl_request *request, kl_failure *out)
+{
+    CURLU *url = curl_url();
+    CURLUcode code = curl_url_set(url, CURLUPART_URL, request->url, CURLU_NON_SUPPORT_SCHEME);
+    char *scheme = code == CURLUE_OK ? url_part(url, CURLUPART_SCHEME) : NULL;
+    if (code != CURLUE_OK)
+        kl_failure_set(out, "invalid", (int)code, "%s: the URL cannot be read: %s", request->method,
+                       curl_url_strerror(code));
+    else if (scheme == NULL || (strcmp(scheme, "http") != 0 && strcmp(scheme, "https") != 0))
+        kl_failure_set(out, "unsupported", 0, "%s: only http and https URLs are supported",
+                       request->method);
+    else
+        describe(transfer, request->method, url);
+    curl_free(scheme);
+    curl_url_cleanup(url);
+    return transfer->where != NULL;
+}
+
+static void keep_header(kl_curl_transfer *transfer, const char *line, size_t length)
+{
+    const char *colon = memchr(line, ':', length);
+    if (colon == NULL)
+        return;
+    kl_buf *headers = &transfer->response.headers;
+    for (const char *at = line; at < colon; at++) {
+        char lower = (char)tolower((unsigned char)*at);
+        kl_buf_append(headers, &lower, 1);
+    }
+    kl_buf_append(headers, "", 1);
+    const char *start = colon + 1, *end = line + length;
+    while (start < end && (*start == ' ' || *start == '\t'))
+        start++;
+    while (end > start && isspace((unsigned char)end[-1]))
+        end--;
+    if (memchr(start, '\0', (size_t)(end - start)) == NULL)
+        kl_buf_append(headers, start, (size_t)(end - start));
+    kl_buf_append(headers, "", 1);
+}
+
+static size_t on_header(char *line, size_t size, size_t count, void *ctx)
+{
+    kl_curl_transfer *transfer = ctx;
+    size_t length = size * count;
+    transfer->header_bytes += length;
+    if (transfer->header_bytes > HEADERS_MAX) {
+        transfer->over_limit = true;
+        return 0;
+    }
+    if (length >= 5 && memcmp(line, "HTTP/", 5) == 0)
+        transfer->response.headers.length = 0; // an interim response, or a redirect, before it
+    else
+        keep_header(transfer, line, length);
+    return length;
+}
+
+static size_t on_body(char *bytes, size_t size, size_t count, void *ctx)
+{
+    kl_curl_transfer *transfer = ctx;
+    size_t length = size * count;
+    if (length > transfer->max_body - transfer->response.body.length) {
+        transfer->over_limit = true;
+        return 0;
+    }
+    kl_buf_append(&transfer->response.body, bytes, length);
+    return length;
+}
+
+// Runs before each sending. curl repeats any request, a POST too, when a kept connection ends
+// before an answer; but the server may have read it, so that is allowed only where twice is like
+// once.
+static int on_send(void *ctx, char *remote, char *local, int remote_port, int local_port)
+{
+    (void)remote;
+    (void)local;
+    (void)remote_port;
+    (void)local_port;
+    kl_curl_transfer *transfer = ctx;
+    long redirects = 0, sent = 0;
+    curl_easy_getinfo(transfer->easy, CURLINFO_REDIRECT_COUNT, &redirects);
+    curl_easy_getinfo(transfer->easy, CURLINFO_REQUEST_SIZE, &sent);
+    bool again = transfer->attempts++ > redirects;
+    if (!again || sent == 0 || transfer->repeatable)
+        return CURL_PREREQFUNC_OK;
+    transfer->lost = true;
+    return CURL_PREREQFUNC_ABORT;
+}
+
+static bool has_header(const kl_curl_request *request, const char *name)
+{
+    for (size_t i = 0; i < request->header_count; i++) {
+        if (strcasecmp(request->headers[i].name, name) == 0)
+            return true;
+    }
+    return false;
+}
+
+static bool add_header(kl_curl_transfer *transfer, const char *name, const char *value)
+{
+    kl_buf line = {0};
+    // "Name;" is how curl spells a header without a value, "Name:" removes one of its own.
+    kl_buf_printf(&line, value[0] != '\0' ? "%s: %s" : "%s;", name, value);
+    struct curl_slist *headers = curl_slist_append(transfer->headers, kl_buf_text(&line));
+    OPENSSL_cleanse(line.data, line.length);
+    kl_buf_free(&line);
+    if (headers == NULL)
+        return false;
+    transfer->headers = headers;
+    return true;
+}
+
+static bool set_headers(kl_curl_transfer *transfer, const kl_curl_request *request)
+{
+    for (size_t i = 0; i < request->header_count; i++) {
+        if (!add_header(transfer, request->headers[i].name, request->headers[i].value))
+            return false;
+    }
+    static const char *const unasked[] = {"Expect", "Content-Type"}; // curl would add them
+    for (size_t i = 0; i < sizeof unasked / sizeof *unasked; i++) {
+        if (has_header(request, unasked[i]))
+            continue;
+        char removal[32];
+        snprintf(removal, sizeof removal, "%s:", unasked[i]);
+        struct curl_slist *headers = curl_slist_append(transfer->headers, removal);
+        if (headers == NULL)
+            return false;
+        transfer->headers = headers;
+    }
+    curl_easy_setopt(transfer->easy, CURLOPT_HTTPHEADER, transfer->headers);
+    return true;
+}
+
+static bool set_method(kl_curl_transfer *transfer, const kl_curl_request *request)
+{
+    CURL *easy = transfer->easy;
+    const char *method = request->method;
+    bool wants_body = strcmp(method, "POST") == 0 || strcmp(method, "PUT") == 0 ||
+                      strcmp(method, "PATCH") == 0; // they say "Content-Length: 0" without one
+    if (request->body != NULL || wants_body) {
+        transfer->body_length = request->body_length;
+        transfer->body = malloc(request->body_length + 1);
+        if (transfer->body == NULL)
+            return false;
+        if (request->body_length > 0)
+            memcpy(transfer->body, request->body, request->body_length);
+        curl_easy_setopt(easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)request->body_length);
+        curl_easy_setopt(easy, CURLOPT_POSTFIELDS, transfer->body);
+    }
+    if (strcmp(method, "HEAD") == 0)
+        curl_easy_setopt(easy, CURLOPT_NOBODY, 1L);
+    else
+        curl_easy_setopt(easy, CURLOPT_CUSTOMREQUEST, method);
+    static const char *const idempotent[] = {"GET", "HEAD", "PUT", "DELETE", "OPTIONS"};
+    for (size_t i = 0; i < sizeof idempotent / sizeof *idempotent; i++)
+        transfer->repeatable |= strcmp(method, idempotent[i]) == 0;
+    return true;
+}
+
+// A server of this machine is never asked through a proxy.
+static void set_proxy(CURL *easy, const kl_curl_request *request)
+{
+    if (request->direct) {
+        curl_easy_setopt(easy, CURLOPT_NOPROXY, "*");
+        return;
+    }
+    const char *no_proxy = getenv("no_proxy");
+    if (no_proxy == NULL)
+        no_proxy = getenv("NO_PROXY");
+    kl_buf list = {0};
+    if (no_proxy != NULL && strcmp(no_proxy, "*") == 0)
+        kl_buf_puts(&list, "*");
+    else
+        kl_buf_printf(&list, "localhost,127.0.0.0/8,::1%s%s", no_proxy != NULL ? "," : "",
+                      no_proxy != NULL ? no_proxy : "");
+    curl_easy_setopt(easy, CURLOPT_NOPROXY, kl_buf_text(&list));
+    kl_buf_free(&list);
+}
+
+static void set_limits(CURL *easy, const kl_curl_request *request)
+{
+    curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
+    curl_easy_setopt(easy, CURLOPT_QUICK_EXIT, 1L); // aborting does not wait for the resolver
+    curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS, (long)(request->connect_timeout * 1e3));
+    curl_easy_setopt(easy, CURLOPT_TIMEOUT_MS, (long)(request->timeout * 1e3));
+    curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, "http,https");
+    curl_easy_setopt(easy, CURLOPT_REDIR_PROTOCOLS_STR, "http,https");
+    curl_easy_setopt(easy, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
+    curl_easy_setopt(easy, CURLOPT_MAXAGE_CONN, (long)IDLE_MAX_S);
+    curl_easy_setopt(easy, CURLOPT_FOLLOWLOCATION, request->redirects > 0 ? 1L : 0L);
+    curl_easy_setopt(easy, CURLOPT_MAXREDIRS, request->redirects);
+    curl_easy_setopt(easy, CURLOPT_SSL_VERIFYPEER, 1L);
+    curl_easy_setopt(easy, CURLOPT_SSL_VERIFYHOST, 2L);
+    curl_easy_setopt(easy, CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
+    if (request->ca_file != NULL)
+        curl_easy_setopt(easy, CURLOPT_CAINFO, request->ca_file);
+    if (request->unix_socket != NULL)
+        curl_easy_setopt(easy, CURLOPT_UNIX_SOCKET_PATH, request->unix_socket);
+    curl_easy_setopt(easy, CURLOPT_FRESH_CONNECT, request->fresh_connection ? 1L : 0L);
+    curl_easy_setopt(easy, CURLOPT_FORBID_REUSE, request->fresh_connection ? 1L : 0L);
+}
+
+static bool set_options(kl_curl_transfer *transfer, const kl_curl_request *request)
+{
+    CURL *easy = transfer->easy;
+    curl_easy_setopt(easy, CURLOPT_URL, request->url);
+    curl_easy_setopt(easy, CURLOPT_PRIVATE, transfer);
+    curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, transfer->error);
+    curl_easy_setopt(easy, CURLOPT_USERAGENT, "kiln/" KILN_VERSION);
+    curl_easy_setopt(easy, CURLOPT_HEADERFUNCTION, on_header);
+    curl_easy_setopt(easy, CURLOPT_HEADERDATA, transfer);
+    curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, on_body);
+    curl_easy_setopt(easy, CURLOPT_WRITEDATA, transfer);
+    curl_easy_setopt(easy, CURLOPT_PREREQFUNCTION, on_send);
+    curl_easy_setopt(easy, CURLOPT_PREREQDATA, transfer);
+    set_limits(easy, request);
+    set_proxy(easy, request);
+    return set_method(transfer, request) && set_headers(transfer, request);
+}
+
+kl_curl_transfer *kl_curl_transfer_new(const kl_curl_request *request, kl_failure *out)
+{
+    kl_curl_transfer *transfer = calloc(1, sizeof *transfer);
+    if (transfer == NULL) {
+        kl_failure_set(out, "limit", 0, "%s: out of memory", request->method);
+        return NULL;
+    }
+    transfer->max_body = request->max_body;
+    if (!check_url(transfer, request, out)) {
+        kl_curl_transfer_free(transfer);
+        return NULL;
+    }
+    transfer->easy = curl_easy_init();
+    if (transfer->easy == NULL || !set_options(transfer, request)) {
+        kl_failure_set(out, "limit", 0, "%s: out of memory", transfer->where);
+        kl_curl_transfer_free(transfer);
+        return NULL;
+    }
+    return transfer;
+}
+
+static const char *kind_of(CURLcode result)
+{
+    switch (result) {
+    case CURLE_OPERATION_TIMEDOUT:
+        return "timeout";
+    case CURLE_COULDNT_RESOLVE_PROXY:
+    case CURLE_COULDNT_RESOLVE_HOST:
+    case CURLE_COULDNT_CONNECT:
+    case CURLE_INTERFACE_FAILED:
+    case CURLE_SEND_ERROR:
+    case CURLE_RECV_ERROR:
+    case CURLE_GOT_NOTHING:
+    case CURLE_PROXY:
+        return "unreachable";
+    case CURLE_SSL_CONNECT_ERROR:
+    case CURLE_PEER_FAILED_VERIFICATION:
+    case CURLE_SSL_CACERT_BADFILE:
+    case CURLE_SSL_CERTPROBLEM:
+    case CURLE_SSL_CIPHER:
+    case CURLE_SSL_ISSUER_ERROR:
+    case CURLE_SSL_ENGINE_INITFAILED:
+    case CURLE_SSL_INVALIDCERTSTATUS:
+        return "tls";
+    case CURLE_OUT_OF_MEMORY:
+        return "limit";
+    default:
+        return "protocol";
+    }
+}
+
+void kl_curl_transfer_ended(kl_curl_transfer *transfer, CURLcode result)
+{
+    kl_curl_response *response = &transfer->response;
+    long sent = 0;
+    curl_easy_getinfo(transfer->easy, CURLINFO_REQUEST_SIZE, &sent);
+    curl_easy_getinfo(transfer->easy, CURLINFO_RESPONSE_CODE, &response->status);
+    curl_easy_getinfo(transfer->easy, CURLINFO_TOTAL_TIME, &response->seconds);
+    response->maybe_sent = sent > 0;
+    if (result == CURLE_OK)
+        return;
+    const char *text = transfer->error[0] != '\0' ? transfer->error : curl_easy_strerror(result);
+    if (transfer->over_limit && transfer->header_bytes > HEADERS_MAX)
+        kl_failure_set(&transfer->failure, "limit", 0, "%s: the response's headers exceed %d bytes",
+                       transfer->where, HEADERS_MAX);
+    else if (transfer->over_limit)
+        kl_failure_set(&transfer->failure, "limit", 0, "%s: the response exceeds %zu bytes",
+                       transfer->where, transfer->max_body);
+    else if (transfer->lost)
+        kl_failure_set(&transfer->failure, "unreachable", (int)result,
+                       "%s: the connection ended after the request was sent", transfer->where);
+    else
+        kl_failure_set(&transfer->failure, kind_of(result), (int)result, "%s: %s", transfer->where,
+                       text);
+}
+
+void kl_curl_transfer_free(kl_curl_transfer *transfer)
+{
+    if (transfer->easy != NULL)
+        curl_easy_cleanup(transfer->easy);
+    for (struct curl_slist *at = transfer->headers; at != NULL; at = at->next)
+        OPENSSL_cleanse(at->data, strlen(at->data));
+    curl_slist_free_all(transfer->headers);
+    if (transfer->body != NULL)
+        OPENSSL_cleanse(transfer->body, transfer->body_length);
+    free(transfer->body);
+    free(transfer->where);
+    kl_buf_free(&transfer->response.headers);
+    kl_buf_free(&transfer->response.body);
+    free(transfer);
+}

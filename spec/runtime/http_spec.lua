@@ -1,0 +1,288 @@
+local crypto = require "rt.crypto"
+local http = require "rt.http"
+local httpd = require "rt.httpd"
+local task = require "rt.task"
+local timer = require "rt.timer"
+local tcp_server = require "spec.support.tcp_server"
+
+---A server that answers every request with `answer(request)`; closes with its block.
+local function serve(answer)
+  local server = assert(httpd.listen())
+  local serving = task.spawn(function()
+    while true do
+      local request <close> = server:accept()
+      if not request then return end
+      request:respond(answer(request))
+    end
+  end)
+  return setmetatable({ url = ("http://127.0.0.1:%d/"):format(server:port()), server = server }, {
+    __close = function()
+      server:close()
+      serving:join()
+    end,
+  })
+end
+
+local function refused(err, kind, effect)
+  assert.equal(kind, err.kind)
+  assert.equal(effect, err.effect)
+end
+
+describe("rt.http", function()
+  after_each(http.forget)
+
+  it("gives status, headers in lower case, body and time", function()
+    local on <close> = serve(function()
+      return { status = 404, headers = { ["X-Up"] = "Yes", ["content-type"] = "a/b" }, body = "no" }
+    end)
+    local answer = assert(http.request { url = on.url })
+    assert.equal(404, answer.status)
+    assert.equal("Yes", answer.headers["x-up"])
+    assert.equal("a/b", answer.headers["content-type"])
+    assert.equal("no", answer.body)
+    assert.is_true(answer.seconds > 0)
+  end)
+
+  it("sends method, headers and body as they are, and none of its own for content", function()
+    local seen
+    local on <close> = serve(function(request)
+      seen = { request.method, request.body, request.headers }
+      return {}
+    end)
+    assert(http.request { url = on.url, method = "PATCH", body = "{}", headers = { ["X-Empty"] = "" } })
+    assert.equal("PATCH", seen[1])
+    assert.equal("{}", seen[2])
+    assert.equal("", seen[3]["x-empty"])
+    assert.is_nil(seen[3]["content-type"])
+    assert.is_nil(seen[3].expect)
+    assert.matches("^kiln/", seen[3]["user-agent"])
+    for _, method in ipairs { "HEAD", "DELETE", "POST", "PUT", "GET" } do
+      assert.equal(200, assert(http.request { url = on.url, method = method }).status)
+      assert.same({ method, "" }, { seen[1], seen[2] })
+    end
+  end)
+
+  it("sends secrets as header and body, and never shows them", function()
+    local seen
+    local on <close> = serve(function(request)
+      seen = { request.headers.authorization, request.body }
+      return {}
+    end)
+    local secret = crypto.secret("s3cr3t-token")
+    local asked = { url = on.url, method = "POST", headers = { Authorization = secret }, body = secret }
+    assert(http.request(asked))
+    assert.same({ "s3cr3t-token", "s3cr3t-token" }, seen)
+    asked.headers = { Authorization = crypto.secret("s3cr3t\r\nX: y") }
+    local _, raised = pcall(http.request, asked)
+    assert.matches("header 'Authorization' has a line break", raised)
+    assert.not_matches("s3cr3t", raised)
+  end)
+
+  it("keeps user and query of the URL out of messages", function()
+    local _, err = http.request { url = "http://joe:pass@127.0.0.1:1/path?token=abc" }
+    refused(err, "unreachable", "none")
+    assert.matches("GET http://127.0.0.1:1/path: ", err.message, 1, true)
+    assert.not_matches("pass@", err.message)
+    assert.not_matches("abc", err.message)
+  end)
+
+  it("says that nothing happened when it cannot connect or resolve", function()
+    refused(select(2, http.request { url = "http://127.0.0.1:1/" }), "unreachable", "none")
+    refused(select(2, http.request { url = "http://no-such-name.invalid/" }), "unreachable", "none")
+    refused(select(2, http.request { url = "http://h/", unix_socket = "/no/such/socket" }),
+      "unreachable", "none")
+  end)
+
+  it("says that a request may have had an effect when the connection ends after it", function()
+    local server <close> = tcp_server.start("read-close")
+    refused(select(2, http.request { url = server.url, method = "POST", body = "x" }),
+      "unreachable", "maybe")
+    server:request()
+  end)
+
+  it("fails when the connection ends before the request was read", function()
+    local server <close> = tcp_server.start("close")
+    local _, err = http.request { url = server.url, method = "POST" }
+    assert.equal("unreachable", err.kind)
+  end)
+
+  it("fails on half a response", function()
+    local half = "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nonly this"
+    local server <close> = tcp_server.start("answer", half)
+    refused(select(2, http.request { url = server.url }), "protocol", "maybe")
+  end)
+
+  it("fails on what is no HTTP", function()
+    local server <close> = tcp_server.start("answer", "SSH-2.0-OpenSSH_9.2\r\n\r\n")
+    refused(select(2, http.request { url = server.url }), "protocol", "maybe")
+  end)
+
+  it("gives up on a stalled server, and lets others run meanwhile", function()
+    local server <close> = tcp_server.start("stall")
+    local turns = 0
+    local other = task.spawn(function()
+      for _ = 1, 10 do timer.sleep(0.01); turns = turns + 1 end
+    end)
+    local before = timer.now()
+    local _, err = http.request { url = server.url, timeout = 0.2 }
+    local took = timer.now() - before
+    refused(err, "timeout", "maybe")
+    assert.is_true(took > 0.15 and took < 2, "took " .. took)
+    assert.equal(10, turns)
+    other:join()
+  end)
+
+  it("bounds the response", function()
+    local on <close> = serve(function() return { body = ("x"):rep(1000) } end)
+    assert.equal(1000, #assert(http.request { url = on.url, max_body = 1000 }).body)
+    local _, err = http.request { url = on.url, max_body = 999 }
+    refused(err, "limit", "maybe")
+    assert.matches("exceeds 999 bytes", err.message)
+  end)
+
+  it("bounds the response's headers", function()
+    local long = "HTTP/1.1 200 OK\r\n" .. ("X-A: " .. ("x"):rep(1000) .. "\r\n"):rep(50)
+    local server <close> = tcp_server.start("answer", long)
+    local _, err = http.request { url = server.url }
+    assert.equal("protocol", err.kind) -- the helper's text is shorter than the limit, and cut off
+  end)
+
+  it("joins headers that come several times", function()
+    local server <close> = tcp_server.start("answer",
+      "HTTP/1.1 200 OK\r\nVia: a\r\nVia: b\r\nContent-Length: 0\r\n\r\n")
+    assert.equal("a, b", assert(http.request { url = server.url }).headers.via)
+  end)
+
+  it("repeats a GET on a kept connection that ended, but never a POST", function()
+    local answer = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi"
+    for method, repeated in pairs { GET = true, POST = false } do
+      local server <close> = tcp_server.start("once", answer)
+      assert(http.request { url = server.url })
+      server:request()
+      local again, err = http.request { url = server.url, method = method }
+      server:request()
+      if repeated then
+        assert.equal("hi", again.body)
+        server:request()
+      else
+        refused(err, "unreachable", "maybe")
+        assert.matches("the connection ended", err.message)
+      end
+      http.forget()
+    end
+  end)
+
+  it("uses a connection again, unless told not to", function()
+    local on <close> = serve(function() return {} end)
+    local function ports(fresh)
+      local seen = {}
+      local pipe = assert(io.popen(("ls /proc/%s/fd | wc -l"):format("$PPID")))
+      seen[1] = tonumber(pipe:read("n"))
+      pipe:close()
+      for _ = 1, 5 do assert(http.request { url = on.url, fresh_connection = fresh }) end
+      pipe = assert(io.popen(("ls /proc/%s/fd | wc -l"):format("$PPID")))
+      seen[2] = tonumber(pipe:read("n"))
+      pipe:close()
+      return seen[2] - seen[1]
+    end
+    assert(http.request { url = on.url }) -- the pool's own descriptors
+    timer.sleep(0.01)
+    local fresh = ports(true)
+    assert.is_true(fresh <= 1, fresh .. " descriptors stay")
+    assert.equal(0, ports(false))
+  end)
+
+  it("follows redirects only when asked, and not with a secret", function()
+    local on <close> = serve(function(request)
+      if request.path == "/" then
+        return { status = 302, headers = { Location = "/there", ["X-First"] = "1" } }
+      end
+      return { body = request.path }
+    end)
+    assert.equal(302, assert(http.request { url = on.url }).status)
+    local answer = assert(http.request { url = on.url, redirects = 1 })
+    assert.same({ 200, "/there" }, { answer.status, answer.body })
+    assert.is_nil(answer.headers["x-first"])
+    assert.has_error(function() http.request { url = on.url, redirects = 1, method = "POST" } end)
+    assert.has_error(function()
+      http.request { url = on.url, redirects = 1, headers = { A = crypto.secret("x") } }
+    end)
+  end)
+
+  it("speaks no protocol but http and https", function()
+    for _, url in ipairs { "ftp://h/", "file:///etc/passwd", "sftp://h/", "gopher://h/" } do
+      refused(select(2, http.request { url = url }), "unsupported", "none")
+    end
+    refused(select(2, http.request { url = "no url" }), "invalid", "none")
+  end)
+
+  it("raises for wrong options", function()
+    assert.has_error(function() http.request { url = "http://h/", methd = "GET" } end)
+    assert.has_error(function() http.request { url = "http://h/", method = "get" } end)
+    assert.has_error(function() http.request { url = "http://h/", timeout = 0 } end)
+    assert.has_error(function() http.request { url = "http://h/", headers = { ["a b"] = "x" } } end)
+    assert.has_error(function() http.request { url = "http://h/", headers = { a = 1 } } end)
+    assert.has_error(function() http.request {} end)
+  end)
+
+  it("aborts at once when its task is cancelled", function()
+    local server <close> = tcp_server.start("stall")
+    local asking = task.spawn(http.request, { url = server.url })
+    timer.sleep(0.05)
+    server:request()
+    local before = timer.now()
+    asking:cancel()
+    local ok, err = asking:join()
+    assert.is_false(ok)
+    assert.equal("cancelled", err.kind)
+    assert.is_true(timer.now() - before < 0.05)
+  end)
+
+  it("runs many requests at the same time", function()
+    local on <close> = serve(function(request) return { body = request.path } end)
+    local tasks = {}
+    for i = 1, 100 do
+      tasks[i] = task.spawn(function()
+        return assert(http.request { url = on.url .. i }).body
+      end)
+    end
+    for i, one in ipairs(tasks) do assert.same({ true, "/" .. i }, { one:join() }) end
+  end)
+end)
+
+---A TLS server with a certificate of its own; ends with its block.
+local function tls_server(dir)
+  assert(os.execute(("cd %s && openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes "
+    .. "-keyout key.pem -out cert.pem -days 2 -subj /CN=localhost "
+    .. "-addext subjectAltName=IP:127.0.0.1 2>/dev/null"):format(dir)))
+  local pipe = assert(io.popen(("cd %s && exec openssl s_server -accept 127.0.0.1:0 -www "
+    .. "-cert cert.pem -key key.pem 2>/dev/null & echo $!"):format(dir)))
+  local pid = pipe:read("l")
+  local port
+  repeat port = (pipe:read("l") or ":0"):match("^ACCEPT.*:(%d+)") until port
+  return setmetatable({ url = "https://127.0.0.1:" .. port .. "/", ca_file = dir .. "/cert.pem" }, {
+    __close = function()
+      os.execute("kill " .. pid)
+      pipe:close()
+    end,
+  })
+end
+
+describe("rt.http over TLS", function()
+  after_each(http.forget)
+
+  it("refuses a certificate that nobody vouches for, and another name; takes a known one", function()
+    local dir = os.tmpname()
+    os.remove(dir)
+    assert(os.execute("mkdir " .. dir))
+    local server <close> = tls_server(dir)
+    local _, err = http.request { url = server.url, method = "POST" }
+    refused(err, "tls", "none")
+    local other = server.url:gsub("127.0.0.1", "localhost")
+    refused(select(2, http.request { url = other, ca_file = server.ca_file }), "tls", "none")
+    refused(select(2, http.request { url = server.url, ca_file = "/no/such/file" }), "tls", "none")
+    assert.equal(200, assert(http.request { url = server.url, ca_file = server.ca_file }).status)
+    http.forget()
+    os.execute("rm -r " .. dir)
+  end)
+end)
