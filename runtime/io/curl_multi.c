@@ -23,6 +23,7 @@ typedef struct watch {
     uv_poll_t poll;
     kl_curl *curl;
     curl_socket_t socket;
+    int events;
 } watch;
 
 static void detach(kl_curl_transfer *transfer)
@@ -81,11 +82,13 @@ static void timer_fired(uv_timer_t *timer)
 
 static void socket_ready(uv_poll_t *poll, int status, int events)
 {
-    const watch *self = poll->data;
-    int flags = status < 0 ? CURL_CSELECT_ERR : 0;
-    flags |= events & UV_READABLE ? CURL_CSELECT_IN : 0;
+    const watch *self = poll->data; // valid until its handle has closed, so through this turn
+    int flags = events & UV_READABLE ? CURL_CSELECT_IN : 0;
     flags |= events & UV_WRITABLE ? CURL_CSELECT_OUT : 0;
-    act(self->curl, self->socket, flags);
+    // A reset connection may still hold an answer: let curl read it and find the end itself.
+    act(self->curl, self->socket, status < 0 ? CURL_CSELECT_IN | CURL_CSELECT_OUT : flags);
+    if (status < 0 && !uv_is_closing((uv_handle_t *)poll)) // libuv stopped it
+        uv_poll_start(poll, self->events, socket_ready);
 }
 
 static void watch_closed(uv_handle_t *handle)
@@ -121,8 +124,9 @@ static int on_socket(CURL *easy, curl_socket_t socket, int what, void *ctx, void
     }
     if (self == NULL && (self = watch_new(ctx, socket)) == NULL)
         return -1;
-    int events = (what & CURL_POLL_IN ? UV_READABLE : 0) | (what & CURL_POLL_OUT ? UV_WRITABLE : 0);
-    return uv_poll_start(&self->poll, events, socket_ready) == 0 ? 0 : -1;
+    self->events =
+        (what & CURL_POLL_IN ? UV_READABLE : 0) | (what & CURL_POLL_OUT ? UV_WRITABLE : 0);
+    return uv_poll_start(&self->poll, self->events, socket_ready) == 0 ? 0 : -1;
 }
 
 // curl says when it wants to be called at the latest.

@@ -212,7 +212,6 @@ void kl_http_server_close(kl_http_server *server)
     for (kl_http_request *at = server->requests; at != NULL; at = at->next) {
         if (at->suspended) { // libmicrohttpd does not stop with a waiting request
             at->hang_up = true;
-            at->answered = true;
             kl_http_request_resume(at);
         }
     }

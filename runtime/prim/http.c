@@ -33,8 +33,8 @@ static void pool_close(void *self)
         kl_curl_close(curl);
 }
 
-static const luaL_Reg http_pool_methods[] = {{NULL, NULL}};
-static const kl_own_class pool_class = {"rt.http.pool", http_pool_methods, pool_close};
+static const luaL_Reg pool_methods[] = {{NULL, NULL}};
+static const kl_own_class pool_class = {"rt.http.pool", pool_methods, pool_close};
 
 // The state's pool, made at its first use; lua_close closes it.
 static kl_curl *pool_of(lua_State *L)

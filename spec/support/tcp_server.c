@@ -1,11 +1,11 @@
 // tcp_server: answers each TCP connection in one wrong way, for specs of clients.
 //
-//   tcp_server close           ends the connection at once, with a reset
-//   tcp_server read-close      reads a request to the end of its headers, then ends the connection
-//   tcp_server stall           reads and never answers
-//   tcp_server answer TEXT     reads a request, writes TEXT (\r and \n escaped), ends the
-//   connection tcp_server once TEXT       the same, but keeps the connection until a second request
-//   came on it
+//   close         ends the connection at once, with a reset
+//   read-close    reads a request to the end of its headers, then ends the connection
+//   stall         reads and never answers
+//   answer TEXT   reads a request, writes TEXT (escaped: \r, \n), ends the connection
+//   headers TEXT  the same, with a status line first and TEXT a thousand times
+//   once TEXT     as answer, but keeps the connection until a second request came on it
 //
 // Prints its port, then a line for each request read; ends when its standard output closes.
 #include <arpa/inet.h>
@@ -81,10 +81,15 @@ static void answer(client *one)
     if (strcmp(mode, "stall") == 0)
         return;
     bool once = strcmp(mode, "once") == 0;
-    bool writes = strcmp(mode, "answer") == 0 || (once && one->requests == 1);
-    if (writes && write(one->fd, text, strlen(text)) < 0)
-        end(one);
-    else if (!once || one->requests > 1)
+    int times = strcmp(mode, "headers") == 0  ? 1000
+                : strcmp(mode, "answer") == 0 ? 1
+                                              : once && one->requests == 1;
+    const char *status = "HTTP/1.1 200 OK\r\n";
+    if (times == 1000 && write(one->fd, status, strlen(status)) < 0)
+        times = 0;
+    while (times-- > 0 && write(one->fd, text, strlen(text)) > 0)
+        continue;
+    if (!once || one->requests > 1)
         end(one);
 }
 
