@@ -53,6 +53,8 @@ void kl_sched_ready(kl_sched *sched, kl_task *task)
     else
         sched->ready_first = task;
     sched->ready_last = task;
+    if (sched->polling) // else uv_run fires a timer first and then waits for the next event
+        uv_stop(sched->loop);
 }
 
 // Errors leave a task as tables with a `traceback`; a plain message becomes { kind = "error" }.
@@ -233,7 +235,10 @@ int kl_sched_run(lua_State *L, int nargs)
         run_ready(sched);
         if (root->done)
             break;
-        if (uv_run(sched->loop, UV_RUN_ONCE) == 0 && sched->ready_first == NULL)
+        sched->polling = true;
+        int alive = uv_run(sched->loop, UV_RUN_ONCE);
+        sched->polling = false;
+        if (alive == 0 && sched->ready_first == NULL)
             break_deadlock(L, root);
     }
     int results = push_results(L, root);

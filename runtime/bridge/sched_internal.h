@@ -26,6 +26,7 @@ struct kl_sched {
     kl_task *ready_last;
     int ops;
     int tasks;
+    bool polling; // inside uv_run
 };
 
 // Puts the task at the end of the ready queue, once.
