@@ -15,7 +15,7 @@
 #define WRITE_A_TURN ((size_t)4 * INPUT_SIZE)
 #define READ_SIZE 32768
 #define REFUSED_MS 50
-#define REFUSALS 20
+#define REFUSALS 60
 
 typedef enum channel_state { QUEUED, OPENING, STARTING, RUNNING, CLOSING, GONE } channel_state;
 
@@ -102,7 +102,9 @@ static void open_refused(kl_ssh_channel *channel, uint64_t now)
     if (channel->events == NULL)
         channel->state = GONE;
     else if (active_channels(channel->session) == 0 && ++channel->refusals > REFUSALS)
-        channel_error(channel, LIBSSH2_ERROR_CHANNEL_FAILURE, "the host opens no channel");
+        channel_error(channel, LIBSSH2_ERROR_CHANNEL_FAILURE,
+                      "the host opens no more channels, perhaps for commands that were "
+                      "left and still run");
 }
 
 static void step_opening(kl_ssh_channel *channel, uint64_t now)

@@ -6,8 +6,8 @@
 
 bool kl_ssh_session_trusts(kl_ssh_session *session)
 {
-    if (session->trusted)
-        return true;
+    if (session->trusted || session->failure.kind != NULL)
+        return session->trusted;
     size_t length = 0;
     int type = 0;
     const char *key = libssh2_session_hostkey(session->handle, &length, &type);

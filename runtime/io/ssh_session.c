@@ -72,6 +72,7 @@ static void free_handle(kl_ssh_session *session, kl_ssh_state was)
     kl_ssh_channels_unwind(session);
     for (int i = 0; i < 100 && libssh2_session_free(session->handle) == LIBSSH2_ERROR_EAGAIN; i++)
         continue;
+    kl_ssh_memory_free(&session->memory);
     session->handle = NULL;
 }
 
@@ -125,7 +126,7 @@ static void fail_call(kl_ssh_session *session, int rc, const char *what)
 static void step_handshake(kl_ssh_session *session)
 {
     int rc = libssh2_session_handshake(session->handle, session->wire.fd);
-    if (rc == LIBSSH2_ERROR_EAGAIN)
+    if (rc == LIBSSH2_ERROR_EAGAIN && !kl_failed(&session->failure))
         return;
     if (rc != 0 || !session->trusted) {
         fail_call(session, rc,
@@ -230,7 +231,9 @@ static void rearm(kl_ssh_session *session)
             due = session->keepalive_ms;
     }
     uint64_t now = uv_now(session->loop);
-    uv_timer_start(&session->timer, on_timer, due > now ? due - now : 0, 0);
+    bool at_once = session->kicked || due <= now;
+    session->kicked = false;
+    uv_timer_start(&session->timer, on_timer, at_once ? 0 : due - now, 0);
     if (!session->polling)
         return;
     int events = kl_ssh_wire_wants_input(&session->wire) ? UV_READABLE : 0;
@@ -264,13 +267,14 @@ static void pump(kl_ssh_session *session)
 
 void kl_ssh_session_kick(kl_ssh_session *session)
 {
+    session->kicked = true; // the pump, if it runs now, sets the timer at its end
     if (session->state != KL_SSH_CLOSED)
         uv_timer_start(&session->timer, on_timer, 0, 0);
 }
 
 static bool make_handle(kl_ssh_session *session)
 {
-    LIBSSH2_SESSION *handle = libssh2_session_init_ex(NULL, NULL, NULL, session);
+    LIBSSH2_SESSION *handle = kl_ssh_memory_session(session);
     session->handle = handle;
     if (handle == NULL)
         return false;

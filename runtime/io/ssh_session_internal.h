@@ -27,6 +27,12 @@ typedef struct kl_ssh_wire {
     bool cut;             // nothing goes out or comes in any more
 } kl_ssh_wire;
 
+// What libssh2 allocated for one session: 1.10 forgets some of it, like the old host key at a new
+// key exchange, or the key exchange's buffers when it fails (libssh2 1691).
+typedef struct kl_ssh_memory {
+    struct kl_ssh_block *first;
+} kl_ssh_memory;
+
 typedef enum kl_ssh_state {
     KL_SSH_DIALING,
     KL_SSH_HANDSHAKE,
@@ -43,7 +49,8 @@ struct kl_ssh_session {
     bool polling;
     int events; // that the poll waits for
     bool pumping;
-    bool again; // the pump has more to do
+    bool kicked; // it is to run at the next turn
+    bool again;  // the pump has more to do
     bool trusted;
     char name[280]; // "host:port"
     char user[64];
@@ -55,6 +62,7 @@ struct kl_ssh_session {
     uint64_t keepalive_ms; // when the next sign of life is due
     kl_dial *dial;
     LIBSSH2_SESSION *handle;
+    kl_ssh_memory memory;
     kl_ssh_wire wire;
     uv_poll_t poll;
     uv_timer_t timer;
@@ -64,6 +72,12 @@ struct kl_ssh_session {
     struct kl_ssh_channel *channels; // in order of their start
     struct kl_ssh_channel *opener;   // the one that may open: libssh2 opens one at a time
 };
+
+// ssh_memory.c
+// Makes libssh2's half of a session, which allocates from its `memory`. NULL: out of memory.
+LIBSSH2_SESSION *kl_ssh_memory_session(kl_ssh_session *session);
+// Frees what is left, after libssh2_session_free.
+void kl_ssh_memory_free(kl_ssh_memory *memory);
 
 // ssh_wire.c
 void kl_ssh_wire_attach(kl_ssh_wire *wire, int fd, LIBSSH2_SESSION *handle);

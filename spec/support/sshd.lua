@@ -15,24 +15,24 @@ local sshd = {}
 local Sshd = {}
 Sshd.__index = Sshd
 
-local function quote(word)
+function sshd.quote(word)
   return "'" .. word:gsub("'", [['\'']]) .. "'"
 end
 
-local function read(path)
+function sshd.read(path)
   local file = assert(io.open(path, "rb"))
   local text = file:read("a")
   file:close()
   return text
 end
 
-local function write(path, text)
+function sshd.write(path, text)
   local file = assert(io.open(path, "wb"))
   file:write(text)
   file:close()
 end
 
-local function output(command)
+function sshd.output(command)
   local pipe = assert(io.popen(command, "r"))
   local text = pipe:read("a")
   pipe:close()
@@ -45,9 +45,9 @@ end
 ---@return string private, string public
 function Sshd:keygen(name, arguments)
   local path = self.dir .. "/" .. name
-  output(("ssh-keygen -q %s -C %s -f %s </dev/null"):format(
-    arguments:find("-N", 1, true) and arguments or arguments .. " -N ''", name, quote(path)))
-  return read(path), (read(path .. ".pub"):gsub("%s+$", ""))
+  sshd.output(("ssh-keygen -q %s -C %s -f %s </dev/null"):format(
+    arguments:find("-N", 1, true) and arguments or arguments .. " -N ''", name, sshd.quote(path)))
+  return sshd.read(path), (sshd.read(path .. ".pub"):gsub("%s+$", ""))
 end
 
 ---Lets a key log in.
@@ -59,12 +59,12 @@ function Sshd:authorize(public)
 end
 
 function Sshd:log()
-  return read(self.dir .. "/log")
+  return sshd.read(self.dir .. "/log")
 end
 
-local function launch(self, extra)
-  self.port = math.random(20000, 59999)
-  write(self.dir .. "/config", ([[
+local function write_config(self)
+  sshd.write(self.dir .. "/config", ([[
+%s
 Port %d
 ListenAddress 127.0.0.1
 HostKey %s/host
@@ -79,10 +79,16 @@ LogLevel VERBOSE
 MaxStartups 100
 Subsystem sftp internal-sftp
 SetEnv HOME=%s
-%s
-]]):format(self.port, self.dir, self.dir, self.dir, extra or "")) -- bash reads ~/.bashrc
-  local pid = output(("/usr/sbin/sshd -D -e -f %s/config 2>%s/log >/dev/null & echo $!"):format(
-    self.dir, self.dir))
+]]):format(self.config, self.port, self.dir, self.dir, self.dir)) -- bash reads ~/.bashrc
+end
+
+---Starts the server on its port; false when the port is taken.
+---@async
+---@return boolean
+function Sshd:launch()
+  write_config(self)
+  local pid = sshd.output(("/usr/sbin/sshd -D -e -f %s/config 2>%s/log >/dev/null & echo $!")
+    :format(self.dir, self.dir))
   self.pid = assert(math.tointeger(tonumber(pid)))
   for _ = 1, 250 do
     local log = self:log()
@@ -99,9 +105,10 @@ end
 ---@return spec.Sshd
 function sshd.start(opts)
   opts = opts or {}
-  if output("id -u") == "0" then os.execute("mkdir -p /run/sshd") end
+  if sshd.output("id -u") == "0" then os.execute("mkdir -p /run/sshd") end
   local self = setmetatable({
-    host = "127.0.0.1", user = output("id -un"), dir = output("mktemp -d /tmp/kiln-sshd.XXXXXX"),
+    host = "127.0.0.1", user = sshd.output("id -un"), config = opts.config or "",
+    dir = sshd.output("mktemp -d /tmp/kiln-sshd.XXXXXX"),
   }, Sshd)
   local _, host_public = self:keygen("host", opts.host_key or "-t ed25519")
   self.host_key = host_public
@@ -109,29 +116,31 @@ function sshd.start(opts)
   self.key, public = self:keygen("user", "-t ed25519")
   self:authorize(public)
   for _ = 1, 20 do
-    if launch(self, opts.config) then return self end
+    self.port = math.random(20000, 59999)
+    if self:launch() then return self end
   end
   error("sshd finds no free port")
 end
 
----The processes that serve a connection now.
----@return integer[]
-function Sshd:children()
-  local pids = {}
-  for pid in output("pgrep -P " .. self.pid):gmatch("%d+") do
-    pids[#pids + 1] = math.tointeger(tonumber(pid))
+---The server's processes: the listener and those of its connections.
+---@return integer[] listener first
+function Sshd:processes()
+  local pids, at = { self.pid }, 1
+  while pids[at] do
+    for pid in sshd.output(("pgrep -P %d sshd"):format(pids[at])):gmatch("%d+") do
+      pids[#pids + 1] = math.tointeger(tonumber(pid))
+    end
+    at = at + 1
   end
   return pids
 end
 
----Sends a signal to the server and to the processes of its connections.
+---Sends a signal to the processes of its connections, and to the listener too if asked.
 ---@param name string "STOP"
-function Sshd:signal(name)
-  local pids = self:children()
-  for _, pid in ipairs(self:children()) do -- privilege separation adds a level
-    for child in output("pgrep -P " .. pid .. " sshd"):gmatch("%d+") do pids[#pids + 1] = child end
-  end
-  table.insert(pids, self.pid)
+---@param opts? { listener: boolean? }
+function Sshd:signal(name, opts)
+  local pids = self:processes()
+  if not (opts and opts.listener) then table.remove(pids, 1) end
   os.execute(("kill -%s %s 2>/dev/null"):format(name, table.concat(pids, " ")))
 end
 
@@ -147,18 +156,20 @@ function Sshd:options(more)
   return options
 end
 
-function Sshd:stop()
+---Ends the server and its connections; `launch` starts it again.
+function Sshd:halt()
   if not self.pid then return end
-  self:signal("CONT")
-  self:signal("TERM")
+  local pids = table.concat(self:processes(), " ")
   self.pid = nil
-  os.execute("rm -rf " .. quote(self.dir))
+  os.execute(("kill -TERM %s 2>/dev/null; kill -CONT %s 2>/dev/null"):format(pids, pids))
+end
+
+---Ends the server and removes its directory.
+function Sshd:stop()
+  self:halt()
+  os.execute("rm -rf " .. sshd.quote(self.dir))
 end
 
 Sshd.__close = Sshd.stop
-sshd.quote = quote
-sshd.read = read
-sshd.write = write
-sshd.output = output
 
 return sshd

@@ -1,0 +1,85 @@
+// What libssh2 allocated for one session.
+#include "io/ssh_session_internal.h"
+
+#include <openssl/crypto.h>
+#include <stdalign.h>
+#include <stddef.h>
+#include <stdlib.h>
+
+typedef struct kl_ssh_block {
+    struct kl_ssh_block *next;
+    struct kl_ssh_block **link; // what points to this one
+    size_t size;
+    alignas(max_align_t) char bytes[];
+} kl_ssh_block;
+
+static kl_ssh_block *block_of(void *bytes)
+{
+    return (kl_ssh_block *)(void *)((char *)bytes - offsetof(kl_ssh_block, bytes));
+}
+
+static void link_block(kl_ssh_memory *memory, kl_ssh_block *block)
+{
+    block->next = memory->first;
+    block->link = &memory->first;
+    if (block->next != NULL)
+        block->next->link = &block->next;
+    memory->first = block;
+}
+
+static void unlink_block(kl_ssh_block *block)
+{
+    *block->link = block->next;
+    if (block->next != NULL)
+        block->next->link = block->link;
+}
+
+static LIBSSH2_ALLOC_FUNC(allocate)
+{
+    kl_ssh_block *block = malloc(sizeof *block + count);
+    if (block == NULL)
+        return NULL;
+    block->size = count;
+    link_block(&((kl_ssh_session *)*abstract)->memory, block);
+    return block->bytes;
+}
+
+// Session keys and decoded private keys pass through here.
+static LIBSSH2_FREE_FUNC(release)
+{
+    (void)abstract;
+    if (ptr == NULL)
+        return;
+    kl_ssh_block *block = block_of(ptr);
+    unlink_block(block);
+    OPENSSL_cleanse(block->bytes, block->size < 4096 ? block->size : 0);
+    free(block);
+}
+
+static LIBSSH2_REALLOC_FUNC(reallocate)
+{
+    if (ptr == NULL)
+        return allocate(count, abstract);
+    kl_ssh_block *block = block_of(ptr);
+    unlink_block(block);
+    kl_ssh_block *moved = realloc(block, sizeof *block + count);
+    if (moved != NULL)
+        moved->size = count;
+    link_block(&((kl_ssh_session *)*abstract)->memory, moved != NULL ? moved : block);
+    return moved != NULL ? moved->bytes : NULL;
+}
+
+LIBSSH2_SESSION *kl_ssh_memory_session(kl_ssh_session *session)
+{
+    session->memory.first = NULL;
+    return libssh2_session_init_ex(allocate, release, reallocate, session);
+}
+
+void kl_ssh_memory_free(kl_ssh_memory *memory)
+{
+    while (memory->first != NULL) {
+        kl_ssh_block *block = memory->first;
+        unlink_block(block);
+        free(block);
+    }
+}
