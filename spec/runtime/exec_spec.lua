@@ -160,7 +160,9 @@ describe("rt.exec", function()
       local channel <close> = assert(exec.start(session,
         "echo one; sleep 0.02; echo two >&2; sleep 0.02; echo; printf last; exit 4"))
       local lines = {}
-      for line, stream in channel.read_line, channel do lines[#lines + 1] = stream .. ":" .. line end
+      for line, stream in channel.read_line, channel do
+        lines[#lines + 1] = stream .. ":" .. line
+      end
       assert.same({ "out:one", "err:two", "out:", "out:last" }, lines)
       assert.is_nil((channel:read_line()))
       local done = channel:result()

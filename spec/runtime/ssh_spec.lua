@@ -1,6 +1,7 @@
 local sshd = require "spec.support.sshd"
 local crypto = require "rt.crypto"
 local exec = require "rt.exec"
+local proc = require "rt.proc"
 local ssh = require "rt.ssh"
 local task = require "rt.task"
 local timer = require "rt.timer"
@@ -38,10 +39,30 @@ describe("rt.ssh", function()
 
   it("takes ecdsa keys of every size", function()
     for _, bits in ipairs { 256, 384, 521 } do
-      local key, public = server:keygen("ecdsa" .. bits, "-t ecdsa -b " .. bits)
+      local key, public = server:keygen("ecdsa" .. bits, "-t ecdsa -m PKCS8 -b " .. bits)
       server:authorize(public)
       assert_works(server:options { key = key })
     end
+  end)
+
+  -- In a process of its own: libssh2 1.10 loses 72 bytes of each such key.
+  it("takes ecdsa keys in OpenSSH's format", function()
+    local key, public = server:keygen("ecdsa", "-t ecdsa")
+    server:authorize(public)
+    local script = ([[
+      local session = assert(require "rt.ssh".connect {
+        host = %q, port = %d, user = %q, host_key = %q, key = %q,
+      })
+      io.write(require "rt.exec".run(session, "echo yes").out)
+      session:close()
+    ]]):format(server.host, server.port, server.user, server.host_key, key)
+    sshd.write(server.dir .. "/connect.lua", script)
+    local done = proc.run {
+      argv = { proc.info().exe, "lua", server.dir .. "/connect.lua" },
+      env = { ASAN_OPTIONS = "detect_leaks=0" },
+    }
+    assert.equal("yes\n", done.out)
+    assert.equal(0, done.code)
   end)
 
   it("takes an encrypted key with its passphrase, and a secret", function()
