@@ -21,6 +21,82 @@ local function run_lua(argv)
   return math.tointeger(status) or 0
 end
 
+local function usage(message)
+  io.stderr:write("kiln: ", message, "\n")
+  return 64
+end
+
+local function asks_help(argv)
+  for _, word in ipairs(argv) do
+    if word == "--" then return false end
+    if word == "-h" or word == "--help" then return true end
+  end
+  return false
+end
+
+---The first word that is no option: the command, also in `kiln -C DIR status`.
+local function command_of(argv)
+  local index = 1
+  while argv[index] do
+    local word = argv[index]
+    if word:sub(1, 1) ~= "-" then return word, index end
+    index = index + ((word == "-C" or word == "--dir") and 2 or 1)
+  end
+end
+
+---Options may stand before the command; argparse wants them after it.
+local function command_first(argv)
+  local command, at = command_of(argv)
+  local words = { command }
+  for index, word in ipairs(argv) do
+    if index ~= at then words[#words + 1] = word end
+  end
+  return words, command
+end
+
+---Options that were not given come from KILN_<NAME>.
+local function from_environment(options)
+  for _, name in ipairs { "dir", "env", "cloud", "on_error", "json", "quiet", "verbose" } do
+    local value = os.getenv("KILN_" .. name:upper())
+    if options[name] == nil and value and value ~= "" then options[name] = value end
+  end
+  return options
+end
+
+local handlers = {
+  run = "run", resume = "run", abort = "run", rollback = "run",
+  runs = "report", show = "report", log = "report", status = "report", doctor = "report",
+}
+
+local function dispatch(argv)
+  local commands = require "kiln.cli.commands"
+  local words, command = command_first(argv)
+  local parser, by_name = commands.parser()
+  if command and not by_name[command] then
+    return usage(("there is no command '%s'; `kiln --help` lists them"):format(command))
+  end
+  if command == "run" then
+    local ours, theirs = commands.split(table.move(words, 2, #words, 1, {}))
+    table.insert(ours, 1, "run")
+    if asks_help(ours) then
+      local file = ours[2] and ours[2]:sub(1, 1) ~= "-" and ours[2]
+      if file then return require("kiln.cli.run").recipe_help(file) end
+    end
+    words, argv = ours, theirs
+  end
+  if asks_help(words) or not command then
+    io.stdout:write((by_name[command] or parser):get_help(), "\n")
+    return (command or asks_help(words)) and 0 or 64
+  end
+  local ok, options = parser:pparse(words)
+  if not ok then return usage(options .. ("; see `kiln %s --help`"):format(command)) end
+  if command == "completion" then
+    io.stdout:write(parser["get_" .. options.shell .. "_complete"](parser))
+    return 0
+  end
+  return require("kiln.cli." .. handlers[command])[command](from_environment(options), argv)
+end
+
 return function(argv)
   local command = argv[1]
   if command == "lua" then return run_lua(table.move(argv, 2, #argv, 1, {})) end
@@ -28,6 +104,14 @@ return function(argv)
     io.stdout:write("kiln ", host.version, "\n")
     return 0
   end
-  io.stderr:write("kiln: no command; try kiln version\n")
-  return 64
+  local error_ = require "kiln.error"
+  local ok, status = xpcall(dispatch, function(err)
+    err = error_.from(err)
+    err.traceback = err.traceback or debug.traceback("", 2)
+    return err
+  end, argv)
+  if ok then return status end
+  if status.kind == "error" then error(status, 0) end -- a fault of kiln's own: with its traceback
+  io.stderr:write("kiln: ", status.message, "\n")
+  return status.kind == "usage" and 64 or 1
 end

@@ -1,0 +1,130 @@
+---The commands and their options, in argparse's words: help and completion come from here.
+local argparse = require "argparse"
+
+local commands = {}
+
+---Options that `kiln run` keeps for itself; every other --name is an argument of the recipe.
+---@type table<string, "value"|"flag">
+commands.own = {
+  ["-C"] = "value", ["--dir"] = "value", ["-e"] = "value", ["--env"] = "value",
+  ["--cloud"] = "value", ["--on-error"] = "value", ["--var"] = "value",
+  ["--json"] = "flag", ["-q"] = "flag", ["--quiet"] = "flag", ["-v"] = "flag",
+  ["--verbose"] = "flag", ["-h"] = "flag", ["--help"] = "flag",
+}
+
+local function add_dir(command)
+  command:option("-C --dir", "Project folder: where the recipe and its .kiln lie."):argname "DIR"
+end
+
+local function add_output(command)
+  command:flag("--json", "Events as lines of JSON on standard output.")
+  command:flag("-q --quiet", "Only failures and the last line.")
+  command:flag("-v --verbose", "Every operation, and what commands print.")
+end
+
+local function add_choice(command)
+  command:option("--on-error", "What a failed rollout leaves: nothing, or all of it to look at.")
+    :choices { "cleanup", "keep" }
+end
+
+local function add_conduct(command)
+  add_dir(command)
+  add_choice(command)
+  add_output(command)
+end
+
+local function define_runs(parser)
+  local run = parser:command("run", "Run a recipe. Its arguments follow as --name value; "
+    .. "`kiln run FILE --help` lists them.")
+  run:argument("file", "The recipe."):argname "FILE"
+  run:argument("entry", "Which of its functions (deploy, or the only one)."):argname "ENTRY"
+    :args "?"
+  run:option("-e --env", "Environment: production, staging, … (default)."):argname "NAME"
+  run:option("--cloud", "Where machines are made (local)."):argname "NAME"
+  run:option("--var", "An argument of the recipe, as --name VALUE."):argname "NAME=VALUE"
+    :count "*"
+  add_conduct(run)
+  for _, one in ipairs {
+    { "resume", "Go on with a run that stopped or died." },
+    { "abort", "Undo a run that stopped or died." },
+  } do
+    local command = parser:command(one[1], one[2])
+    command:argument("run", "Its id, or the beginning of it."):argname "RUN"
+    add_conduct(command)
+  end
+  local rollback = parser:command("rollback", "Put the kept release of a service into service.")
+  rollback:argument("service"):argname "SERVICE"
+  rollback:option("-e --env", "Environment (default)."):argname "NAME"
+  rollback:option("--cloud", "Where its machines are (local)."):argname "NAME"
+  add_conduct(rollback)
+end
+
+local function define_reports(parser)
+  for _, one in ipairs {
+    { "runs", "List the runs of a project." },
+    { "show", "Show a run: its operations, its error, what it left.", "run" },
+    { "log", "Show what a run did, line by line.", "run" },
+    { "status", "Show every service: releases, machines, images, ages." },
+    { "doctor", "Check what local machines need, and say how to get it." },
+  } do
+    local command = parser:command(one[1], one[2])
+    if one[3] then command:argument("run", "Its id, or the beginning."):argname "RUN" end
+    if one[1] ~= "doctor" then add_dir(command) end
+    command:flag("--json", "As JSON on standard output.")
+  end
+end
+
+---Makes the parser.
+---@return table parser argparse's
+---@return table<string, table> by_name its commands
+function commands.parser()
+  local parser = argparse("kiln",
+    "Bakes machine images and rolls them out by replacement, from Lua recipes.",
+    "Exit status: 0 done, 1 failed, 3 failed and rolled back, 4 stopped and resumable, 5 locked, "
+    .. "7 not authorised, 64 usage. Every option has a variable KILN_<NAME>.")
+  parser:command_target "command"
+  parser:require_command(false)
+  parser:help_max_width(100)
+  define_runs(parser)
+  define_reports(parser)
+  local lua = parser:command("lua", "Run a Lua file with kiln's modules, outside any run.")
+  lua:argument("file"):argname "FILE"
+  lua:argument("arguments"):args "*"
+  parser:command("version", "Print kiln's version.")
+  parser:command("completion", "Print a completion script.")
+    :argument("shell"):choices { "bash", "zsh", "fish" }
+  local by_name = {}
+  for _, command in ipairs(parser._commands) do by_name[command._name] = command end
+  return parser, by_name
+end
+
+---Takes the recipe's own arguments out of `kiln run`'s: every option that kiln does not have.
+---@param words string[]
+---@return string[] ours
+---@return table<string, string> theirs name, with "_" for "-", to text
+function commands.split(words)
+  local ours, theirs, index = {}, {}, 1
+  while index <= #words do
+    local word = words[index]
+    local name, value = word:match("^(%-%-[^=]+)=(.*)$")
+    name = name or word
+    local own = commands.own[name]
+    if own or not name:find("^%-%-.") then
+      ours[#ours + 1] = word
+      if own == "value" and not value then
+        index = index + 1
+        ours[#ours + 1] = words[index]
+      end
+    else
+      if not value and words[index + 1] and not words[index + 1]:find("^%-%-") then
+        index = index + 1
+        value = words[index]
+      end
+      theirs[(name:sub(3):gsub("-", "_"))] = value or "true"
+    end
+    index = index + 1
+  end
+  return ours, theirs
+end
+
+return commands

@@ -1,0 +1,82 @@
+---The last lines of a run: what became of it, what still exists, the next command.
+local failure = {}
+
+---Gives the last lines of output that an error carries.
+---@param err table
+---@return string[] lines at most 5
+function failure.output(err)
+  local text = err.output or err.last or ""
+  local lines = {}
+  for line in tostring(text):gmatch("[^\n]+") do lines[#lines + 1] = line:gsub("%c", " ") end
+  return table.move(lines, math.max(#lines - 4, 1), #lines, 1, {})
+end
+
+local function summary_of(outcome)
+  local result = outcome.result
+  if type(result) == "table" and type(result.summary) == "string" then return result.summary end
+  if type(result) == "string" then return result end
+end
+
+local function seconds(outcome)
+  return ("%.1fs"):format(outcome.seconds or 0)
+end
+
+local endings = {}
+
+function endings.done(outcome)
+  local summary = summary_of(outcome)
+  return { ("done in %s%s"):format(seconds(outcome), summary and " · " .. summary or "") }
+end
+
+function endings.aborted(outcome)
+  return { ("aborted in %s · what the run did is undone"):format(seconds(outcome)) }
+end
+
+function endings.rolled_back(outcome, id)
+  local err = outcome.error
+  return {
+    ("rolled back: %s; nothing is left of the attempt"):format(err.undone_text or err.message),
+    ("  see everything: kiln show %s · keep it to look at: --on-error keep"):format(id),
+  }
+end
+
+function endings.stopped(outcome, id)
+  return {
+    ("stopped after %s: %s"):format(seconds(outcome),
+      outcome.error and outcome.error.message or "by a signal"),
+    ("  go on: kiln resume %s · undo: kiln abort %s"):format(id, id),
+  }
+end
+
+function endings.locked(outcome)
+  return { "locked: " .. outcome.error.message }
+end
+
+function endings.usage(outcome)
+  return { "kiln: " .. outcome.error.message }
+end
+
+function endings.failed(outcome, id, verbose)
+  local err = outcome.error
+  local lines = { ("failed%s: %s"):format(err.step and " at " .. err.step or "", err.message) }
+  if verbose and err.traceback then lines[#lines + 1] = err.traceback end
+  if err.kept then lines[#lines + 1] = "  kept as it is, because of --on-error keep" end
+  if id then lines[#lines + 1] = ("  see everything: kiln show %s · kiln log %s"):format(id, id) end
+  return lines
+end
+
+---Says what became of a run.
+---@param outcome kiln.Outcome
+---@param verbose? any with the traceback
+---@return string[] lines
+function failure.ending(outcome, verbose)
+  local id = outcome.run and outcome.run:sub(1, 4)
+  local lines = endings[outcome.status](outcome, id, verbose)
+  local bad = outcome.status == "failed" or outcome.status == "stopped"
+  for _, row in ipairs(bad and outcome.remains or {}) do
+    lines[#lines + 1] = ("  still there: %s %s (%s)"):format(row.kind, row.name, row.provider)
+  end
+  return lines
+end
+
+return failure

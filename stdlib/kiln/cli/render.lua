@@ -1,0 +1,191 @@
+---Shows a run's events: a live line per step on a terminal, one line per step elsewhere, or JSON.
+local json = require "rt.json"
+local task = require "rt.task"
+local timer = require "rt.timer"
+local tty = require "rt.tty"
+local error_ = require "kiln.error"
+local failure = require "kiln.cli.failure"
+
+local render = {}
+
+---@class kiln.Display
+---@field live boolean a terminal: lines that change
+---@field colour boolean
+---@field active table[] steps that run, in the order of their start
+---@field drawn integer live lines on the screen
+local Display = {}
+Display.__index = Display
+
+local name_width, detail_width = 44, 38
+
+---Pads to a width in characters, not bytes.
+local function pad(text, width)
+  local length = utf8.len(text) or #text
+  return length < width and text .. (" "):rep(width - length) or text
+end
+
+local function cut(text, width)
+  local length = utf8.len(text)
+  if not length or length <= width then return text end
+  return text:sub(1, utf8.offset(text, width) - 1) .. "…"
+end
+
+---Makes a display on standard error; with `json`, events go to standard output; `plain` draws
+---nothing that changes, also on a terminal.
+---@param options { json: any, quiet: any, verbose: any, plain: any }
+---@return kiln.Display
+function render.new(options)
+  local live = not options.plain and not options.json and not options.quiet and tty.is_tty(2)
+    and os.getenv("TERM") ~= "dumb"
+  local self = setmetatable({
+    json = options.json, quiet = options.quiet, verbose = options.verbose,
+    live = live, colour = live and (os.getenv("NO_COLOR") or "") == "",
+    active = {}, drawn = 0,
+  }, Display)
+  if live then
+    self.ticker = task.spawn(function()
+      while true do
+        timer.sleep(0.12)
+        self:draw()
+      end
+    end)
+  end
+  return self
+end
+
+local colours = { red = "31", green = "32", yellow = "33", grey = "90", bold = "1" }
+
+function Display:paint(text, colour)
+  if not self.colour then return text end
+  return "\27[" .. colours[colour] .. "m" .. text .. "\27[0m"
+end
+
+local function line_of(mark, name, detail, seconds)
+  local text = ("  %s %s %s"):format(mark, pad(name, name_width), pad(detail or "", detail_width))
+  if seconds then return text .. (" %6.1fs"):format(seconds) end
+  return (text:gsub("%s+$", ""))
+end
+
+---Takes the live lines away and puts them back below what was printed meanwhile.
+function Display:draw(finished)
+  local out = {}
+  if self.drawn > 0 then out[1] = ("\27[%dA\27[J"):format(self.drawn) end
+  if finished then out[#out + 1] = finished .. "\n" end
+  self.drawn = 0
+  if self.live then
+    local columns = tty.size(2) or 0
+    if columns < 20 then columns = 80 end
+    for _, step in ipairs(self.active) do
+      local text = ("  · %s %6.1fs  %s"):format(pad(step.name, name_width),
+        timer.now() - step.started, step.last or "")
+      out[#out + 1] = self:paint(cut(text, columns - 1), "grey") .. "\n"
+      self.drawn = self.drawn + 1
+    end
+  end
+  if #out > 0 then tty.write(2, table.concat(out)) end
+end
+
+function Display:print(text)
+  if self.live then return self:draw(text) end
+  tty.write(2, text .. "\n")
+end
+
+local function remove_active(self, id)
+  for index, step in ipairs(self.active) do
+    if step.id == id then table.remove(self.active, index) end
+  end
+end
+
+local shown = {}
+
+shown["run.start"] = function(self, event)
+  local parts = { "run " .. event.run:sub(1, 4), event.name, event.entry, event.cloud }
+  local names = {}
+  for name in pairs(event.args or {}) do names[#names + 1] = name end
+  table.sort(names)
+  for _, name in ipairs(names) do
+    parts[#parts + 1] = ("%s %s"):format(name, tostring(event.args[name]))
+  end
+  if event.resumed then parts[#parts + 1] = event.aborting and "aborting" or "resumed" end
+  self:print(self:paint(table.concat(parts, " · "), "bold"))
+end
+
+shown["step.start"] = function(self, event)
+  self.active[#self.active + 1] = {
+    id = event.step_id, name = event.name, started = timer.now(),
+  }
+  if self.live then self:draw() end
+end
+
+shown["step.done"] = function(self, event)
+  remove_active(self, event.step_id)
+  if event.step then return end -- within another step
+  local mark = event.undo and self:paint("↩", "yellow") or self:paint("✓", "green")
+  self:print(line_of(mark, event.name, event.detail,
+    not event.replayed and event.seconds or nil) .. (event.replayed and " earlier" or ""))
+end
+
+shown["step.fail"] = function(self, event)
+  remove_active(self, event.step_id)
+  if event.step then return end
+  local err = event.error or {}
+  self:print(("  %s %s %s"):format(self:paint("✗", "red"), pad(event.name, name_width),
+    (err.message or "failed"):match("[^\n]*")))
+  for _, text in ipairs(failure.output(err)) do self:print("      " .. text) end
+end
+
+shown["step.stop"] = function(self, event)
+  remove_active(self, event.step_id)
+  if not event.step then self:print(line_of(self:paint("■", "yellow"), event.name, "stopped")) end
+end
+
+shown["op.done"] = function(self, event)
+  if not self.verbose and (event.step or event.quiet) then return end
+  self:print(line_of(self:paint("-", "grey"), cut(event.name, name_width), event.detail,
+    not event.replayed and event.seconds or nil) .. (event.replayed and " earlier" or ""))
+end
+
+shown["line"] = function(self, event)
+  local last = self.active[#self.active]
+  if last then last.last = event.text:gsub("%c", " ") end
+  if self.verbose then self:print(self:paint("      " .. event.text:gsub("%c", " "), "grey")) end
+end
+
+shown["note"] = function(self, event)
+  if self.drawn > 0 then tty.write(2, ("\27[%dA\27[J"):format(self.drawn)) end
+  self.drawn = 0 -- the next tick puts them back below
+  io.stdout:write(event.text, "\n")
+  io.stdout:flush()
+end
+
+local loud = { ["step.fail"] = true, note = true }
+
+---Shows an event.
+---@param event table
+function Display:event(event)
+  if self.json then
+    io.stdout:write(json.encode(error_.plain_fields(event), { bytes = "replace" }), "\n")
+    io.stdout:flush()
+    return
+  end
+  if self.quiet and not loud[event.type] then return end
+  local show = shown[event.type]
+  if show then show(self, event) end
+end
+
+---Ends the display with what became of the run.
+---@param outcome kiln.Outcome
+function Display:finish(outcome)
+  if self.ticker then
+    self.ticker:cancel()
+    self.ticker:join()
+  end
+  self.active = {}
+  if self.live then self:draw() end
+  if self.json and outcome.run then return end
+  for _, text in ipairs(failure.ending(outcome, self.verbose)) do
+    tty.write(2, text .. "\n")
+  end
+end
+
+return render

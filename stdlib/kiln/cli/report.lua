@@ -1,0 +1,142 @@
+---`kiln runs`, `show`, `log`, `status` and `doctor`: what the store and the cloud know.
+local json = require "rt.json"
+local timer = require "rt.timer"
+local error_ = require "kiln.error"
+local failure = require "kiln.cli.failure"
+local provider = require "kiln.provider"
+local render = require "kiln.cli.render"
+local store_ = require "kiln.store"
+
+local report = {}
+
+local function opened(options)
+  return store_.open(options.dir or ".", { existing = true })
+end
+
+local function say(format, ...)
+  io.stdout:write(format:format(...), "\n")
+end
+
+local function print_json(value)
+  io.stdout:write(json.encode(value, { bytes = "replace" }), "\n")
+  return 0
+end
+
+---"2 min", "1 day": how long ago, in the largest unit that fits.
+local function age(time)
+  local passed = timer.time() - (time or 0)
+  for _, unit in ipairs { { 86400, "d" }, { 3600, "h" }, { 60, "min" } } do
+    if passed >= unit[1] then return ("%d %s"):format(passed // unit[1], unit[2]) end
+  end
+  return ("%d s"):format(math.max(passed, 0) // 1)
+end
+
+local function find(store, id)
+  local row = store:run(id)
+  if not row then
+    error_.raise { kind = "usage",
+      message = ("no run '%s' here; `kiln runs` lists them"):format(id) }
+  end
+  return row
+end
+
+---Lists runs, the newest first.
+---@param options table
+---@return integer status
+function report.runs(options)
+  local store <close> = opened(options)
+  local rows = store:runs()
+  if options.json then return print_json(json.array(rows)) end
+  if #rows == 0 then say "no run yet" end
+  for _, row in ipairs(rows) do
+    say("%-6s %-12s %-12s %-14s %6.1fs  %s ago", row.id:sub(1, 4), row.service, row.entry,
+      (row.status:gsub("_", " ")), (row.ended or timer.time()) - row.started, age(row.started))
+  end
+  return 0
+end
+
+---Shows a run.
+---@param options table
+---@return integer status
+function report.show(options)
+  local store <close> = opened(options)
+  local row = find(store, options.run)
+  local ops, left = store:ops(row.id), store:ledger { run = row.id, state = "live" }
+  if options.json then
+    return print_json { run = row, operations = json.array(ops), remains = json.array(left) }
+  end
+  say("run %s · %s · %s · %s · %s", row.id, row.service, row.entry, row.cloud,
+    (row.status:gsub("_", " ")))
+  say("arguments %s", row.args)
+  local marks = { done = "✓", failed = "✗", intent = "?" }
+  for _, op in ipairs(ops) do
+    local took = op.ended and ("%.1fs"):format(op.ended - op.started) or "open"
+    say("  %s %-12s %-10s %-60s %8s", marks[op.state], op.key, op.class, op.name, took)
+  end
+  if row.error then
+    local err = json.decode(row.error, { bytes = "keep" })
+    say("%s: %s", err.kind, err.message)
+    for _, line in ipairs(failure.output(err)) do say("    %s", line) end
+  end
+  for _, one in ipairs(left) do say("  made and still there: %s %s", one.kind, one.name) end
+  if row.status == "stopped" or row.status == "running" then
+    say("  go on: kiln resume %s · undo: kiln abort %s", row.id:sub(1, 4), row.id:sub(1, 4))
+  end
+  return 0
+end
+
+---Shows a run's events as they were shown then, with what commands printed.
+---@param options table
+---@return integer status
+function report.log(options)
+  local store <close> = opened(options)
+  local row = find(store, options.run)
+  local display = render.new { json = options.json, verbose = true, plain = true }
+  for _, event in ipairs(store:events(row.id)) do
+    display:event(json.decode(event.body, { bytes = "keep" }))
+  end
+  return 0
+end
+
+local function kept_text(row)
+  if row.state ~= "kept" then return row.state end
+  return row.kept_until and "kept until " .. os.date("%H:%M", row.kept_until // 1) or "kept"
+end
+
+---Shows every service.
+---@param options table
+---@return integer status
+function report.status(options)
+  local store <close> = opened(options)
+  local rows = store:releases(options.env)
+  for _, row in ipairs(rows) do row.data = json.decode(row.data) end
+  if options.json then return print_json(json.array(rows)) end
+  if #rows == 0 then say "nothing is in service" end
+  local last
+  for _, row in ipairs(rows) do
+    local machine = row.data.machines[1] or {}
+    say("%-10s %-6s %-14s %-14s %-17s %-14s image %-16s %s", row.service == last and ""
+      or row.service, row.version, machine.name or "", machine.address or "", kept_text(row),
+      row.state == "serving" and row.data.address.ip or "", row.image, age(row.created))
+    last = row.service
+  end
+  return 0
+end
+
+---Checks what local machines need.
+---@async
+---@param options table
+---@return integer status
+function report.doctor(options)
+  local problems = provider.driver("local"):check()
+  if options.json then return print_json(json.array(problems)) end
+  local bad = false
+  for _, row in ipairs(problems) do
+    say("  %s %-28s %s", row.ok and "✓" or "✗", row.name, row.message or "")
+    if not row.ok and row.remedy then say("      %s", row.remedy) end
+    bad = bad or not row.ok
+  end
+  return bad and 1 or 0
+end
+
+return report

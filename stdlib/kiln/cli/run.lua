@@ -1,0 +1,130 @@
+---`kiln run`, `resume`, `abort` and `rollback`: conducts a run and shows it.
+local proc = require "rt.proc"
+local task = require "rt.task"
+local error_ = require "kiln.error"
+local render = require "kiln.cli.render"
+local run_ = require "kiln.run"
+
+local commands = {}
+
+---The first signal stops the run resumable, the second leaves at once.
+local function watch_signals(handle)
+  local count = 0
+  local watchers = {}
+  for index, name in ipairs { "INT", "TERM", "HUP" } do
+    watchers[index] = task.spawn(function()
+      while true do
+        proc.signal(name)
+        count = count + 1
+        if count > 1 then os.exit(4) end
+        io.stderr:write("stopping; once more to leave at once\n")
+        handle.stop()
+      end
+    end)
+  end
+  return watchers
+end
+
+---Runs `conduct` with a display and signals; returns the exit status.
+local function conducted(options, conduct)
+  local display = render.new(options)
+  local watchers = {}
+  local outcome = conduct {
+    on_error = options.on_error,
+    emit = function(event) display:event(event) end,
+    started = function(handle) watchers = watch_signals(handle) end,
+  }
+  for _, one in ipairs(watchers) do
+    one:cancel()
+    one:join()
+  end
+  display:finish(outcome)
+  return outcome.exit
+end
+
+local function below(dir, file)
+  if not dir or dir == "." or file:sub(1, 1) == "/" then return file end
+  return dir .. "/" .. file
+end
+
+---Runs a recipe.
+---@async
+---@param options table what argparse made of the command line
+---@param args table<string, string> the recipe's own arguments
+---@return integer status
+function commands.run(options, args)
+  for _, pair in ipairs(options.var or {}) do
+    local name, value = pair:match("^([%w_]+)=(.*)$")
+    if not name then
+      error_.raise { kind = "usage", message = ("--var %s: write NAME=VALUE"):format(pair) }
+    end
+    args[name] = value
+  end
+  return conducted(options, function(opts)
+    opts.file, opts.entry, opts.args = below(options.dir, options.file), options.entry, args
+    opts.env, opts.cloud = options.env, options.cloud
+    return run_.start(opts)
+  end)
+end
+
+---Goes on with a run.
+---@async
+---@param options table
+---@return integer status
+function commands.resume(options)
+  return conducted(options, function(opts)
+    opts.run, opts.dir = options.run, options.dir
+    return run_.resume(opts)
+  end)
+end
+
+---Undoes a run.
+---@async
+---@param options table
+---@return integer status
+function commands.abort(options)
+  return conducted(options, function(opts)
+    opts.run, opts.dir = options.run, options.dir
+    return run_.abort(opts)
+  end)
+end
+
+---Puts the kept release of a service back: kiln's own recipe, in the service's project.
+---@async
+---@param options table
+---@return integer status
+function commands.rollback(options)
+  return conducted(options, function(opts)
+    opts.builtin, opts.dir = "recipes/rollback.lua", options.dir
+    opts.args, opts.service = { service = options.service }, options.service
+    opts.env, opts.cloud = options.env, options.cloud
+    return run_.start(opts)
+  end)
+end
+
+---Prints what a recipe can run, and its arguments.
+---@param file string
+---@return integer status
+function commands.recipe_help(file)
+  local loaded = run_.load(file)
+  local lines = { ("%s: %s"):format(file, loaded.name), "", "Entries:" }
+  for _, entry in ipairs(loaded.entries) do
+    lines[#lines + 1] = ("  %-14s %s"):format(entry.name, entry.doc or "")
+  end
+  local names = {}
+  for name in pairs(loaded.args) do names[#names + 1] = name end
+  table.sort(names)
+  if #names > 0 then lines[#lines + 1] = "\nArguments:" end
+  for _, name in ipairs(names) do
+    local spec = loaded.args[name]
+    local more = spec.required and " (required)"
+      or spec.default ~= nil and (" (%s)"):format(tostring(spec.default)) or ""
+    if spec.choices then more = more .. ": " .. table.concat(spec.choices, ", ") end
+    lines[#lines + 1] = ("  --%-12s %s%s"):format((name:gsub("_", "-")), spec.doc, more)
+  end
+  lines[#lines + 1] = "\nOptions of kiln itself: kiln run --help"
+  io.stdout:write(table.concat(lines, "\n"), "\n")
+  return 0
+end
+
+return commands
