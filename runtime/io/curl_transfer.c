@@ -303,6 +303,17 @@ static const char *kind_of(CURLcode result)
     }
 }
 
+// curl's words for the verdict, and the system's where curl only says that it could not connect.
+static const char *text_of(const kl_curl_transfer *transfer, CURLcode result)
+{
+    long error = 0;
+    if (result == CURLE_COULDNT_CONNECT)
+        curl_easy_getinfo(transfer->easy, CURLINFO_OS_ERRNO, &error);
+    if (error != 0)
+        return strerror((int)error);
+    return transfer->error[0] != '\0' ? transfer->error : curl_easy_strerror(result);
+}
+
 void kl_curl_transfer_ended(kl_curl_transfer *transfer, CURLcode result)
 {
     kl_curl_response *response = &transfer->response;
@@ -313,7 +324,6 @@ void kl_curl_transfer_ended(kl_curl_transfer *transfer, CURLcode result)
     response->maybe_sent = sent > 0;
     if (result == CURLE_OK)
         return;
-    const char *text = transfer->error[0] != '\0' ? transfer->error : curl_easy_strerror(result);
     if (transfer->over_limit && transfer->header_bytes > HEADERS_MAX)
         kl_failure_set(&transfer->failure, "limit", 0, "%s: the response's headers exceed %d bytes",
                        transfer->where, HEADERS_MAX);
@@ -325,7 +335,7 @@ void kl_curl_transfer_ended(kl_curl_transfer *transfer, CURLcode result)
                        "%s: the connection ended after the request was sent", transfer->where);
     else
         kl_failure_set(&transfer->failure, kind_of(result), (int)result, "%s: %s", transfer->where,
-                       text);
+                       text_of(transfer, result));
 }
 
 void kl_curl_transfer_free(kl_curl_transfer *transfer)

@@ -1,4 +1,5 @@
 ---Starts spec/support/tcp_server.c: a server that answers every connection wrongly.
+local http = require "rt.http"
 local proc = require "rt.proc"
 
 local tcp_server = {}
@@ -30,12 +31,14 @@ function TcpServer:request()
   assert(self.child:read_line() == "request")
 end
 
----Stops it. May run twice.
+---Stops it, and the client's kept connections. May run twice.
+---@async
 function TcpServer:close()
   if not self.child then return end
   self.child:kill("KILL")
   self.child:wait()
   self.child = nil
+  http.forget()
 end
 
 TcpServer.__close = TcpServer.close

@@ -1,0 +1,38 @@
+local httpd = require "rt.httpd"
+local task = require "rt.task"
+local tcp = require "rt.tcp"
+local timer = require "rt.timer"
+
+describe("rt.tcp", function()
+  it("reaches a port that is open", function()
+    local server <close> = assert(httpd.listen())
+    local reached = assert(tcp.reach { host = "127.0.0.1", port = server:port() })
+    assert.is_true(reached.seconds >= 0 and reached.seconds < 5)
+  end)
+
+  it("says that nobody listens, or that a name does not exist", function()
+    local _, err = tcp.reach { host = "127.0.0.1", port = 1 }
+    assert.equal("unreachable", err.kind)
+    assert.matches("127.0.0.1:1: ", err.message, 1, true)
+    assert.equal("unreachable", select(2, tcp.reach { host = "no-such.invalid", port = 1 }).kind)
+  end)
+
+  it("gives up in time, and stops when cancelled", function()
+    local nowhere = { host = "192.0.2.1", port = 9, timeout = 0.1 } -- RFC 5737: never assigned
+    local before = timer.now()
+    local _, err = tcp.reach(nowhere)
+    assert.is_true(err.kind == "timeout" or err.kind == "unreachable") -- no route here, perhaps
+    assert.is_true(timer.now() - before < 2)
+    nowhere.timeout = 60
+    local trying = task.spawn(tcp.reach, nowhere)
+    timer.sleep(0)
+    trying:cancel()
+    trying:join()
+    assert.is_true(timer.now() - before < 2)
+  end)
+
+  it("raises for wrong options", function()
+    assert.has_error(function() tcp.reach { host = "h" } end)
+    assert.has_error(function() tcp.reach { host = "h", port = 1, tiemout = 1 } end)
+  end)
+end)
