@@ -50,6 +50,25 @@ describe("kiln.run", function()
     assert.equal("done", kept:run(outcome.run).status)
   end)
 
+  it("records results and errors whose bytes are not UTF-8", function()
+    local folder <close> = recipes.folder()
+    folder:write("app.lua", prelude .. [[
+      function app.deploy()
+        return op.call { name = "read", class = "read", perform = function() return "\xff\0é" end }
+      end
+      function app.fail()
+        op.call { name = "fail", class = "once", perform = function() error("\xfe", 0) end }
+      end
+      return app
+    ]])
+    local outcome = folder:start("app.lua", { entry = "deploy", args = with_world(folder) })
+    assert.equal("done", outcome.status, outcome.error and outcome.error.message)
+    assert.equal("\xff\0é", outcome.result)
+    outcome = folder:start("app.lua", { entry = "fail", args = with_world(folder) })
+    assert.equal("failed", outcome.status)
+    assert.matches("\xfe", outcome.error.message, 1, true)
+  end)
+
   it("stops resumable in the middle, and resumes without doing anything twice that was done",
     function()
       local folder <close> = recipes.folder()

@@ -16,6 +16,8 @@ local scope = require "kiln.scope"
 
 local op = {}
 
+local BYTES = { bytes = "keep" } -- what commands write need not be UTF-8
+
 local classes = { read = true, idempotent = true, adopt = true, once = true }
 
 ---@class kiln.OpSpec
@@ -86,14 +88,14 @@ local function perform(run, spec, key, in_doubt)
   local seconds = timer.now() - started
 
   if ok then
-    run.store:op_outcome(run.id, key, true, json.encode({ value = result }))
+    run.store:op_outcome(run.id, key, true, json.encode({ value = result }, BYTES))
     emit(run, spec, "op.done", key,
       { seconds = seconds, detail = spec.detail and spec.detail(result) })
     return result
   end
   if error_.is(result, "stopped", "fenced") then error(result, 0) end
   result.step = result.step or spec.name
-  run.store:op_outcome(run.id, key, false, json.encode(error_.plain(result)))
+  run.store:op_outcome(run.id, key, false, json.encode(error_.plain(result), BYTES))
   emit(run, spec, "op.fail", key, { seconds = seconds, error = error_.plain(result) })
   error(result, 0)
 end
@@ -101,11 +103,11 @@ end
 ---Returns the recorded outcome, or raises it.
 local function replay(run, spec, row, key)
   if row.state == "failed" then
-    local err = error_.from(json.decode(row.error))
+    local err = error_.from(json.decode(row.error, BYTES))
     emit(run, spec, "op.fail", key, { replayed = true, error = err })
     error(err, 0)
   end
-  local result = json.decode(row.result).value
+  local result = json.decode(row.result, BYTES).value
   if result == json.null then result = nil end
   emit(run, spec, "op.done", key,
     { replayed = true, seconds = 0, detail = spec.detail and spec.detail(result) })
@@ -119,11 +121,11 @@ local function cancel(run, spec, row, key, digest, args)
   if not row then run.store:op_intent(run.id, key, spec.name, spec.class, digest, args) end
   if found ~= nil and found ~= false then
     run.abort_pending = true -- the next operation is the one to cancel
-    run.store:op_outcome(run.id, key, true, json.encode({ value = found }))
+    run.store:op_outcome(run.id, key, true, json.encode({ value = found }, BYTES))
     return found
   end
   local err = error_.new { kind = "cancelled", message = "the run was aborted", abort = true }
-  run.store:op_outcome(run.id, key, false, json.encode(error_.plain(err)))
+  run.store:op_outcome(run.id, key, false, json.encode(error_.plain(err), BYTES))
   error(err, 0)
 end
 
@@ -141,7 +143,7 @@ function op.call(spec)
   if not run then return spec.perform("kl-" .. crypto.hex(crypto.random(8))) end
 
   local key = next_key(state)
-  local args = json.encode(spec.args or {})
+  local args = json.encode(spec.args or {}, BYTES)
   local digest = crypto.sha256(args)
   local row = run.store:op(run.id, key)
   if row then

@@ -105,7 +105,8 @@ local function conduct(self, loaded, entry)
   local status = classify(self, ok, result)
   local err = not ok and error_.from(result) or nil
   if not error_.is(err, "fenced") then
-    self.store:run_status(self.id, status, err and json.encode(error_.plain(err)) or nil,
+    local text = err and json.encode(error_.plain(err), { bytes = "replace" }) or nil
+    self.store:run_status(self.id, status, text,
       ok and encodable(result) or nil)
   end
   local made = outcome(status, {
