@@ -83,6 +83,45 @@ static void push_plain(lua_State *L, const char *text, size_t length)
     }
 }
 
+// What YAML 1.1 reads as a whole number and an integer cannot hold: never as text, which would come
+// out in quotes.
+static bool is_huge(const char *text)
+{
+    text += text[0] == '-' || text[0] == '+';
+    return strlen(text) > 18 && text[0] != '0' && strspn(text, "0123456789") == strlen(text);
+}
+
+// Tags other than the types that are read anyway would be lost, and with them what was meant.
+static bool is_known_tag(const char *tag, bool plain)
+{
+    static const char *const known[] = {YAML_NULL_TAG, YAML_BOOL_TAG, YAML_INT_TAG, YAML_FLOAT_TAG};
+    if (tag == NULL || strcmp(tag, "!") == 0 || strcmp(tag, YAML_STR_TAG) == 0 ||
+        strcmp(tag, YAML_SEQ_TAG) == 0 || strcmp(tag, YAML_MAP_TAG) == 0)
+        return true;
+    for (size_t i = 0; plain && i < sizeof known / sizeof known[0]; i++) {
+        if (strcmp(tag, known[i]) == 0)
+            return true;
+    }
+    return false;
+}
+
+static bool read_scalar(decoder *self)
+{
+    const char *text = (const char *)self->event.data.scalar.value;
+    const char *tag = (const char *)self->event.data.scalar.tag;
+    size_t length = self->event.data.scalar.length;
+    bool plain = self->event.data.scalar.style == YAML_PLAIN_SCALAR_STYLE;
+    if (!is_known_tag(tag, plain))
+        return bad(self, "a tag that is not supported");
+    if (!plain || (tag != NULL && (tag[1] == '\0' || strcmp(tag, YAML_STR_TAG) == 0)))
+        lua_pushlstring(self->L, text, length);
+    else if (is_huge(text))
+        return bad(self, "a whole number that is too large");
+    else
+        push_plain(self->L, text, length);
+    return true;
+}
+
 static void keep_anchor(decoder *self, const char *anchor)
 {
     if (anchor == NULL)
@@ -106,6 +145,8 @@ static bool push_table(decoder *self)
 static bool read_sequence(decoder *self)
 {
     lua_State *L = self->L;
+    if (!is_known_tag((const char *)self->event.data.sequence_start.tag, false))
+        return bad(self, "a tag that is not supported");
     if (!push_table(self))
         return false;
     keep_anchor(self, (const char *)self->event.data.sequence_start.anchor);
@@ -126,6 +167,8 @@ static bool read_sequence(decoder *self)
 static bool read_mapping(decoder *self)
 {
     lua_State *L = self->L;
+    if (!is_known_tag((const char *)self->event.data.mapping_start.tag, false))
+        return bad(self, "a tag that is not supported");
     if (!push_table(self))
         return false;
     keep_anchor(self, (const char *)self->event.data.mapping_start.anchor);
@@ -136,6 +179,9 @@ static bool read_mapping(decoder *self)
             return self->depth-- > 0;
         if (self->event.type != YAML_SCALAR_EVENT)
             return bad(self, "a key must be plain text");
+        if (self->event.data.scalar.style == YAML_PLAIN_SCALAR_STYLE &&
+            strcmp((const char *)self->event.data.scalar.value, "<<") == 0)
+            return bad(self, "merge keys (<<) are not supported");
         lua_pushlstring(L, (const char *)self->event.data.scalar.value,
                         self->event.data.scalar.length);
         lua_pushvalue(L, -1);
@@ -152,14 +198,10 @@ static bool read_mapping(decoder *self)
 static bool read_value(decoder *self)
 {
     lua_State *L = self->L;
-    const char *text;
     switch (self->event.type) {
     case YAML_SCALAR_EVENT:
-        text = (const char *)self->event.data.scalar.value;
-        if (self->event.data.scalar.plain_implicit)
-            push_plain(L, text, self->event.data.scalar.length);
-        else
-            lua_pushlstring(L, text, self->event.data.scalar.length);
+        if (!read_scalar(self))
+            return false;
         keep_anchor(self, (const char *)self->event.data.scalar.anchor);
         return true;
     case YAML_ALIAS_EVENT: // the same table again, so aliases of aliases cost nothing

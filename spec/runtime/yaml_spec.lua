@@ -62,6 +62,22 @@ describe("rt.yaml", function()
     assert.equal(json.null, yaml.decode("a: ~").a)
   end)
 
+  it("refuses what it would give another meaning: tags, merge keys, huge numbers", function()
+    for text, message in pairs {
+      ["a: !!binary aGk="] = "tag", ["a: !mine x"] = "tag", ["a: !!set {x}"] = "tag",
+      ["a: !!python/object:os.x {}"] = "tag", ['a: !!int "1"'] = "tag",
+      ["x: &x {a: 1}\ny:\n  <<: *x"] = "merge keys", ["a: 123456789012345678901"] = "too large",
+    } do
+      local value, err = yaml.decode(text)
+      assert.is_nil(value, text)
+      assert.equal("invalid", err.kind)
+      assert.matches("line %d", err.message)
+      assert.matches(message, err.message, 1, true)
+    end
+    assert.same({ a = "12", b = 12, c = "<<", d = { 1 }, e = "!x" },
+      (yaml.decode('a: !!str 12\nb: !!int 12\nc: "<<"\nd: !!seq [1]\ne: "!x"\n')))
+  end)
+
   it("gives an aliased value once more, without growing", function()
     local bomb = "a: &a [x, x]\n"
     for i = string.byte("b"), string.byte("z") do
