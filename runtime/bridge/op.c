@@ -8,6 +8,18 @@
 
 #define BOX "kiln.op"
 
+// A box that is collected under a waiting operation: the state closes. C may still hold the
+// operation, but nobody is left to be woken.
+static void abandon(kl_op *op)
+{
+    if (op->waiter == NULL || op->settled)
+        return;
+    op->waiter = NULL;
+    op->settled = true;
+    if (op->class->cancel != NULL)
+        op->class->cancel(op);
+}
+
 static int box_gc(lua_State *L)
 {
     kl_op **box = luaL_checkudata(L, 1, BOX);
@@ -15,6 +27,7 @@ static int box_gc(lua_State *L)
     *box = NULL;
     if (op != NULL) {
         op->box = NULL;
+        abandon(op);
         kl_op_drop(op);
     }
     return 0;

@@ -254,6 +254,27 @@ describe("rt.http", function()
     assert.is_true(timer.now() - before < 0.05)
   end)
 
+  it("ends with the program, in the middle of requests", function()
+    local script = os.tmpname()
+    local file = assert(io.open(script, "w"))
+    file:write [[
+      local http, httpd, task = require "rt.http", require "rt.httpd", require "rt.task"
+      server = assert(httpd.listen())
+      for _ = 1, 3 do
+        task.spawn(http.request, { url = "http://127.0.0.1:" .. server:port() })
+      end
+      waiting = { server:accept(), server:accept() }
+      task.spawn(server.accept, server)
+      task.spawn(http.request, { url = "http://no-such-name.invalid/" })
+      task.spawn(require("rt.tcp").reach, { host = "192.0.2.1", port = 9 })
+      require("rt.timer").sleep(0.01)
+    ]]
+    file:close()
+    local done = assert(proc.run { argv = { proc.info().exe, "lua", script }, timeout = 20 })
+    assert.same({ 0, "" }, { done.code, done.err })
+    os.remove(script)
+  end)
+
   test("runs many requests at the same time", function()
     local on <close> = serve(function(request) return { body = request.path } end)
     local tasks = {}

@@ -62,8 +62,8 @@ local function class_of(seconds)
   return math.max(0, math.ceil(math.log(math.max(seconds, SMALLEST) / SMALLEST) / STEP))
 end
 
-local function percentile(classes, count, share)
-  local wanted, seen = math.max(1, math.ceil(count * share)), 0
+local function percentile(classes, total, share)
+  local wanted, seen = math.max(1, math.ceil(total * share)), 0
   local sorted = {}
   for class in pairs(classes) do sorted[#sorted + 1] = class end
   table.sort(sorted)
@@ -79,45 +79,49 @@ local function is_good(opts, response)
   return response.status >= 200 and response.status < 400
 end
 
-function Traffic:_failed(at, fresh, message)
+local function count_failure(self, at, fresh, message)
   self.failures = self.failures + 1
   if #self.failed < FAILED_KEPT then
     table.insert(self.failed, { at = at, fresh = fresh, message = message })
   end
 end
 
-function Traffic:_count(response, err, at, fresh)
+---Counts an answer, or none; returns whether it was good.
+local function count(self, response, err, at, fresh)
   local now = timer.now() - self.started
   local took = now - at
   local class = class_of(took)
   self.requests = self.requests + 1
   self.classes[class] = (self.classes[class] or 0) + 1
   self.max = math.max(self.max, took)
-  if not response then return self:_failed(at, fresh, err.message) end
+  if not response then
+    count_failure(self, at, fresh, err.message)
+    return false
+  end
   local key = self.opts.classify and self.opts.classify(response) or tostring(response.status)
   local answer = self.answers[key] or { count = 0, first = now }
   answer.count = answer.count + 1
   answer.last = now
   self.answers[key] = answer
   if not is_good(self.opts, response) then
-    self:_failed(at, fresh, response.status .. " " .. http.excerpt(response.body))
+    count_failure(self, at, fresh, response.status .. " " .. http.excerpt(response.body))
     return false
   end
   return true
 end
 
 ---Waits for this request's turn; turns are `1 / rate` apart, and missed ones are not made up for.
-function Traffic:_turn()
+local function wait_turn(self)
   local now = timer.now()
   local turn = math.max(self.next_turn, now)
   self.next_turn = turn + 1 / self.rate
   timer.sleep(math.max(0, turn - now))
 end
 
-function Traffic:_work()
+local function work(self)
   local opts = self.opts
   while true do
-    self:_turn()
+    wait_turn(self)
     if self.stopping then return end
     self.sent = self.sent + 1
     local fresh = opts.fresh
@@ -127,7 +131,7 @@ function Traffic:_work()
       url = opts.url, method = opts.method, headers = opts.headers, timeout = opts.timeout or 5,
       max_body = 1024 * 1024, fresh_connection = fresh, direct = not opts.proxy,
     }
-    if not self:_count(response, err, at, fresh) then timer.sleep(PAUSE) end
+    if not count(self, response, err, at, fresh) then timer.sleep(PAUSE) end
   end
 end
 
@@ -155,7 +159,7 @@ function load.start(opts)
   }, Traffic)
   local workers = {}
   for worker = 1, opts.at_once or 8 do
-    workers[worker] = function() self:_work() end
+    workers[worker] = function() work(self) end
   end
   self.task = task.spawn(scope.all, workers)
   return self
