@@ -11,23 +11,11 @@ local function settings(version)
   return { version = version, db_host = "db.internal", greeting = "Hello" }
 end
 
-local function versions_of(report)
-  local names, parts = {}, {}
-  for name in pairs(report.versions) do names[#names + 1] = name end
-  table.sort(names)
-  for index, name in ipairs(names) do
-    parts[index] = ("%s %d"):format(name, report.versions[name])
-  end
-  return table.concat(parts, ", ")
-end
-
 local function tell(run, stages, report, ip)
   local lines = { "", "what happened" }
   local function line(text, ...) lines[#lines + 1] = ("  " .. text):format(...) end
   for _, stage in ipairs(stages) do line("%-12s %6.1f s", stage.name, stage.seconds) end
-  line("requests     %6d made while v2 was baked and swapped in", report.requests)
-  line("failed       %6d", report.failed)
-  line("answered by  %s", versions_of(report))
+  for _, text in ipairs(load_.lines(report)) do line("%s", text) end
   lines[#lines + 1] = "still running: the app, v2 in service and v1 kept for a rollback"
   line("look at it   curl http://%s:8080/", ip)
   line("go back      kiln -C %s rollback %s", run.dir, app.name)
@@ -47,15 +35,18 @@ function demo.deploy(run)
   stage("base", function() run.cloud:base(app.base) end)
   stage("bake v1", function() app.bake(run, settings "v1") end)
   local first = stage("serve v1", function() return app.deploy(run, settings "v1") end)
-  local report = load_.during({ url = ("http://%s:8080/"):format(first.ip) }, function()
-    stage("bake v2", function() app.bake(run, settings "v2") end)
-    stage("swap to v2", function() app.deploy(run, settings "v2") end)
-  end)
+  local traffic <close> = load_.start {
+    url = ("http://%s:8080/"):format(first.ip), rate = 300,
+    classify = function(answer) return answer.headers["x-app-version"] end,
+  }
+  stage("bake v2", function() app.bake(run, settings "v2") end)
+  stage("swap to v2", function() app.deploy(run, settings "v2") end)
+  local report = traffic:stop()
 
   tell(run, stages, report, first.ip)
-  if report.failed > 0 then
-    error_.raise { kind = "failed", message = ("%d of %d requests failed during the swap; the "
-      .. "first: %s"):format(report.failed, report.requests, report.first_failure or "?") }
+  if report.failures > 0 then
+    error_.raise { kind = "failed", message = ("%d of %d requests failed while v2 was swapped in")
+      :format(report.failures, report.requests) }
   end
   return { summary = ("v2 in service, %d requests, none failed"):format(report.requests) }
 end

@@ -34,7 +34,7 @@ local function each_require(folders, see)
     for number, line in ipairs(tree.lines(path)) do
       local code = line:gsub("%-%-.*$", "")
       for module in code:gmatch("%f[%w_]require%s*%(?%s*[\"']([^\"']+)[\"']") do
-        if not module:find("%%") then see(path, number, module) end
+        if not module:find("%%") and not module:find("%.$") then see(path, number, module) end
       end
     end
   end

@@ -28,6 +28,7 @@ enum {
     SLOW_MAX_MS = 10000,
     HEAD_MS = 10000,  // from the first byte of a request to its last
     IDLE_MS = 15000,  // a kept connection without a request
+    KEEP_MS = 5000,   // a kept connection: a client follows the front within this time
     GRACE_MS = 1000,  // the same, once the service stops
     QUIET_MS = 100,   // no new connection for so long: none is on its way
     LINGER_MS = 1000, // for the peer to take the last answer
@@ -44,7 +45,8 @@ static const char *const needed[] = {
 
 typedef struct client {
     int fd;
-    size_t used; // bytes received and not yet consumed
+    size_t used;   // bytes received and not yet consumed
+    int64_t until; // when the connection is kept no more
     char bytes[HEAD_MAX];
 } client;
 
@@ -121,7 +123,7 @@ static bool respond(client *self, const request *asked, int status, const char *
     size_t length = written < (int)sizeof body ? (size_t)written : sizeof body - 1;
 
     bool keep = asked != NULL && (asked->minor_zero ? asked->keep : !asked->close) &&
-                !readable(stopping, 0);
+                now_ms() < self->until && !readable(stopping, 0);
     char date[64];
     time_t now = time(NULL);
     struct tm split;
@@ -312,6 +314,7 @@ static bool take_client(int listener)
     atomic_fetch_add(&connected, 1);
     if (self != NULL) {
         self->fd = fd;
+        self->until = now_ms() + KEEP_MS;
         if (pthread_create(&thread, NULL, serve_client, self) == 0) {
             pthread_detach(thread);
             return true;

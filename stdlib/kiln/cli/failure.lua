@@ -23,16 +23,16 @@ end
 
 local endings = {}
 
-function endings.done(outcome)
+endings.done = function(outcome)
   local summary = summary_of(outcome)
   return { ("done in %s%s"):format(seconds(outcome), summary and " · " .. summary or "") }
 end
 
-function endings.aborted(outcome)
+endings.aborted = function(outcome)
   return { ("aborted in %s · what the run did is undone"):format(seconds(outcome)) }
 end
 
-function endings.rolled_back(outcome, id)
+endings.rolled_back = function(outcome, id)
   local err = outcome.error
   return {
     ("rolled back: %s; nothing is left of the attempt"):format(err.undone_text or err.message),
@@ -40,7 +40,7 @@ function endings.rolled_back(outcome, id)
   }
 end
 
-function endings.stopped(outcome, id)
+endings.stopped = function(outcome, id)
   return {
     ("stopped after %s: %s"):format(seconds(outcome),
       outcome.error and outcome.error.message or "by a signal"),
@@ -48,15 +48,15 @@ function endings.stopped(outcome, id)
   }
 end
 
-function endings.locked(outcome)
+endings.locked = function(outcome)
   return { "locked: " .. outcome.error.message }
 end
 
-function endings.usage(outcome)
+endings.usage = function(outcome)
   return { "kiln: " .. outcome.error.message }
 end
 
-function endings.failed(outcome, id, verbose)
+endings.failed = function(outcome, id, verbose)
   local err = outcome.error
   local lines = { ("failed%s: %s"):format(err.step and " at " .. err.step or "", err.message) }
   if verbose and err.traceback then lines[#lines + 1] = err.traceback end

@@ -30,32 +30,9 @@ local function cut(text, width)
   return text:sub(1, utf8.offset(text, width) - 1) .. "…"
 end
 
----Makes a display on standard error; with `json`, events go to standard output; `plain` draws
----nothing that changes, also on a terminal.
----@param options { json: any, quiet: any, verbose: any, plain: any }
----@return kiln.Display
-function render.new(options)
-  local live = not options.plain and not options.json and not options.quiet and tty.is_tty(2)
-    and os.getenv("TERM") ~= "dumb"
-  local self = setmetatable({
-    json = options.json, quiet = options.quiet, verbose = options.verbose,
-    live = live, colour = live and (os.getenv("NO_COLOR") or "") == "",
-    active = {}, drawn = 0,
-  }, Display)
-  if live then
-    self.ticker = task.spawn(function()
-      while true do
-        timer.sleep(0.12)
-        self:draw()
-      end
-    end)
-  end
-  return self
-end
-
 local colours = { red = "31", green = "32", yellow = "33", grey = "90", bold = "1" }
 
-function Display:paint(text, colour)
+local function paint(self, text, colour)
   if not self.colour then return text end
   return "\27[" .. colours[colour] .. "m" .. text .. "\27[0m"
 end
@@ -67,7 +44,7 @@ local function line_of(mark, name, detail, seconds)
 end
 
 ---Takes the live lines away and puts them back below what was printed meanwhile.
-function Display:draw(finished)
+local function draw(self, finished)
   local out = {}
   if self.drawn > 0 then out[1] = ("\27[%dA\27[J"):format(self.drawn) end
   if finished then out[#out + 1] = finished .. "\n" end
@@ -78,15 +55,15 @@ function Display:draw(finished)
     for _, step in ipairs(self.active) do
       local text = ("  · %s %6.1fs  %s"):format(pad(step.name, name_width),
         timer.now() - step.started, step.last or "")
-      out[#out + 1] = self:paint(cut(text, columns - 1), "grey") .. "\n"
+      out[#out + 1] = paint(self, cut(text, columns - 1), "grey") .. "\n"
       self.drawn = self.drawn + 1
     end
   end
   if #out > 0 then tty.write(2, table.concat(out)) end
 end
 
-function Display:print(text)
-  if self.live then return self:draw(text) end
+local function print_line(self, text)
+  if self.live then return draw(self, text) end
   tty.write(2, text .. "\n")
 end
 
@@ -107,21 +84,21 @@ shown["run.start"] = function(self, event)
     parts[#parts + 1] = ("%s %s"):format(name, tostring(event.args[name]))
   end
   if event.resumed then parts[#parts + 1] = event.aborting and "aborting" or "resumed" end
-  self:print(self:paint(table.concat(parts, " · "), "bold"))
+  print_line(self, paint(self, table.concat(parts, " · "), "bold"))
 end
 
 shown["step.start"] = function(self, event)
   self.active[#self.active + 1] = {
     id = event.step_id, name = event.name, started = timer.now(),
   }
-  if self.live then self:draw() end
+  if self.live then draw(self) end
 end
 
 shown["step.done"] = function(self, event)
   remove_active(self, event.step_id)
   if event.step then return end -- within another step
-  local mark = event.undo and self:paint("↩", "yellow") or self:paint("✓", "green")
-  self:print(line_of(mark, event.name, event.detail,
+  local mark = event.undo and paint(self, "↩", "yellow") or paint(self, "✓", "green")
+  print_line(self, line_of(mark, event.name, event.detail,
     not event.replayed and event.seconds or nil) .. (event.replayed and " earlier" or ""))
 end
 
@@ -129,26 +106,28 @@ shown["step.fail"] = function(self, event)
   remove_active(self, event.step_id)
   if event.step then return end
   local err = event.error or {}
-  self:print(("  %s %s %s"):format(self:paint("✗", "red"), pad(event.name, name_width),
+  local mark = paint(self, "✗", "red")
+  print_line(self, ("  %s %s %s"):format(mark, pad(event.name, name_width),
     (err.message or "failed"):match("[^\n]*")))
-  for _, text in ipairs(failure.output(err)) do self:print("      " .. text) end
+  for _, text in ipairs(failure.output(err)) do print_line(self, "      " .. text) end
 end
 
 shown["step.stop"] = function(self, event)
   remove_active(self, event.step_id)
-  if not event.step then self:print(line_of(self:paint("■", "yellow"), event.name, "stopped")) end
+  if event.step then return end
+  print_line(self, line_of(paint(self, "■", "yellow"), event.name, "stopped"))
 end
 
 shown["op.done"] = function(self, event)
   if not self.verbose and (event.step or event.quiet) then return end
-  self:print(line_of(self:paint("-", "grey"), cut(event.name, name_width), event.detail,
+  print_line(self, line_of(paint(self, "-", "grey"), cut(event.name, name_width), event.detail,
     not event.replayed and event.seconds or nil) .. (event.replayed and " earlier" or ""))
 end
 
 shown["line"] = function(self, event)
-  local last = self.active[#self.active]
-  if last then last.last = event.text:gsub("%c", " ") end
-  if self.verbose then self:print(self:paint("      " .. event.text:gsub("%c", " "), "grey")) end
+  local last, text = self.active[#self.active], event.text:gsub("%c", " ")
+  if last then last.last = text end
+  if self.verbose then print_line(self, paint(self, "      " .. text, "grey")) end
 end
 
 shown["note"] = function(self, event)
@@ -159,6 +138,29 @@ shown["note"] = function(self, event)
 end
 
 local loud = { ["step.fail"] = true, note = true }
+
+---Makes a display on standard error; with `json`, events go to standard output; `plain` draws
+---nothing that changes, also on a terminal.
+---@param options { json: any, quiet: any, verbose: any, plain: any }
+---@return kiln.Display
+function render.new(options)
+  local live = not options.plain and not options.json and not options.quiet and tty.is_tty(2)
+    and os.getenv("TERM") ~= "dumb"
+  local self = setmetatable({
+    json = options.json, quiet = options.quiet, verbose = options.verbose,
+    live = live, colour = live and (os.getenv("NO_COLOR") or "") == "",
+    active = {}, drawn = 0,
+  }, Display)
+  if live then
+    self.ticker = task.spawn(function()
+      while true do
+        timer.sleep(0.12)
+        draw(self)
+      end
+    end)
+  end
+  return self
+end
 
 ---Shows an event.
 ---@param event table
@@ -181,7 +183,7 @@ function Display:finish(outcome)
     self.ticker:join()
   end
   self.active = {}
-  if self.live then self:draw() end
+  if self.live then draw(self) end
   if self.json and outcome.run then return end
   for _, text in ipairs(failure.ending(outcome, self.verbose)) do
     tty.write(2, text .. "\n")

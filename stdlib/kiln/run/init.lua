@@ -171,8 +171,8 @@ end
 ---@param opts { file: string, entry: string?, args: table?, env: string?, cloud: string?,
 ---  on_error: string?, emit: (fun(event: table))?, started: (fun(handle: table))?,
 ---  builtin: string?, dir: string?, service: string? } `started` gets a handle whose `stop()` ends
----  the run resumable; `builtin` names a recipe of kiln's own ("recipes/rollback.lua"), run in `dir`
----  for `service`
+---  the run resumable; `builtin` names a recipe of kiln's own ("recipes/rollback.lua"), run in
+---  `dir` for `service`
 ---@return kiln.Outcome
 function run.start(opts)
   return guarded(function()
