@@ -113,7 +113,7 @@ describe("the command line", function()
       { { "run", "app.lua", "--who", "x", "--times", "many" }, "must be a number" },
       { { "run", "app.lua", "nope", "--who", "x" }, "no entry 'nope'" },
       { { "run", "bad.lua" }, "bad.lua:1:" },
-      { { "status", "--wat" }, "unknown option '--wat'" },
+      { { "status", "--wat" }, "unknown option '%-%-wat'" },
       { { "show", "ffff" }, "no run 'ffff'" },
       { { "-C", "/", "runs" }, "no kiln project in /" },
     } do
