@@ -176,6 +176,13 @@ static void keeps_connections(const char *checked)
     assert(hear(fd, answer, sizeof answer) && strstr(answer, "waited 2 ms"));
     assert(hear(fd, answer, sizeof answer) && strstr(answer, "404"));
     close(fd);
+    fd = dial(it); // kept for 5 s, so that clients follow the front
+    assert(say(fd, GET("/")) && hear(fd, answer, sizeof answer));
+    assert(strstr(answer, "Connection: keep-alive") != NULL);
+    poll(NULL, 0, 5100);
+    assert(say(fd, GET("/")) && hear(fd, answer, sizeof answer));
+    assert(strstr(answer, "Connection: close") != NULL);
+    close(fd);
     assert(!closes_after(it, GET("/")));
     assert(closes_after(it, "GET / HTTP/1.1\r\n" HOST "Connection: x, close\r\n\r\n"));
     assert(closes_after(it, "GET / HTTP/1.0\r\n\r\n"));
