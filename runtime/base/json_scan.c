@@ -85,19 +85,43 @@ static size_t skip_digits(scanner *self)
     return self->at - start;
 }
 
+static bool is_infinite(const char *literal, size_t length)
+{
+    kl_buf copy = {0}; // the text need not end after the number
+    kl_buf_append(&copy, literal, length);
+    bool infinite = isinf(strtod(copy.data, NULL));
+    kl_buf_free(&copy);
+    return infinite;
+}
+
 // A whole number of 15 digits and more is an identifier somebody would look up: never round it.
 static bool check_number(scanner *self, size_t start, size_t whole, size_t fraction, long exponent)
 {
     const char *why = NULL;
-    char literal[64];
+    const char *literal = self->text + start;
     size_t length = self->at - start;
-    snprintf(literal, sizeof literal, "%.*s", length < 60 ? (int)length : 60, self->text + start);
     if (whole >= 15 || (whole + fraction >= 15 && exponent >= (long)fraction))
         why = "has 15 digits or more and would be rounded";
-    else if (exponent > 400 || (exponent > 0 && isinf(strtod(literal, NULL))))
+    else if (exponent > 0 && is_infinite(literal, length))
         why = "is too large";
-    return why == NULL ||
-           wrong(self, start, "number %s%s %s", literal, length < 60 ? "" : "…", why);
+    return why == NULL || wrong(self, start, "number %.*s%s %s", length < 60 ? (int)length : 60,
+                                literal, length < 60 ? "" : "…", why);
+}
+
+// The digits and sign after the e, kept small: nothing above 1000 makes a difference.
+static bool scan_exponent(scanner *self, long *out)
+{
+    bool negative = peek(self) == '-';
+    if (negative || peek(self) == '+')
+        self->at++;
+    size_t start = self->at;
+    if (skip_digits(self) == 0)
+        return expected(self, "a digit");
+    for (size_t i = start; i < self->at && *out < 1000; i++)
+        *out = *out * 10 + (self->text[i] - '0');
+    if (negative)
+        *out = -*out;
+    return true;
 }
 
 static bool scan_number(scanner *self)
@@ -119,12 +143,9 @@ static bool scan_number(scanner *self)
     }
     long exponent = 0;
     if (peek(self) == 'e' || peek(self) == 'E') {
-        size_t sign = ++self->at;
-        if (peek(self) == '+' || peek(self) == '-')
-            self->at++;
-        if (skip_digits(self) == 0)
-            return expected(self, "a digit");
-        exponent = strtol(self->text + sign, NULL, 10); // stops at what is no digit; saturates
+        self->at++;
+        if (!scan_exponent(self, &exponent))
+            return false;
     }
     return check_number(self, start, zero ? 0 : whole, fraction, exponent);
 }
