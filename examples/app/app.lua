@@ -9,6 +9,7 @@ app.args = {
   version = { "release to put into service", required = true, choices = { "v1", "v2", "v3" } },
   db_host = { "host of the database, which outlives every release", default = "db.internal" },
   greeting = { "what the app says", default = "Hello" },
+  health_within = { "seconds until the new release must be healthy", default = 30 },
 }
 
 ---Bakes one release. The same inputs give the image that exists already.
@@ -33,7 +34,7 @@ function app.deploy(run, args)
       cloudinit.env_file("/opt/app/conf.env", { DB_HOST = args.db_host, GREETING = args.greeting }),
     },
     front = run.cloud:address(app.name),
-    health = { path = "/health/check", port = 8080, within = 30 },
+    health = { path = "/health/check", port = 8080, within = args.health_within },
   })
 end
 

@@ -8,7 +8,7 @@ local remove = require "recipes.remove"
 local demo = { name = app.name }
 
 local function settings(version)
-  return { version = version, db_host = "db.internal", greeting = "Hello" }
+  return { version = version, db_host = "db.internal", greeting = "Hello", health_within = 30 }
 end
 
 local function tell(run, stages, report, ip)
