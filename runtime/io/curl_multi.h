@@ -40,6 +40,7 @@ typedef struct kl_curl_response {
     kl_buf headers; // "name\0value\0" for each, names in lower case
     kl_buf body;
     double seconds;
+    long resent;     // how often it was sent again, on another connection, by itself
     bool maybe_sent; // false: not a byte of the request has left, so it had no effect
 } kl_curl_response;
 

@@ -115,8 +115,13 @@ static int on_send(void *ctx, char *remote, char *local, int remote_port, int lo
     curl_easy_getinfo(transfer->easy, CURLINFO_REDIRECT_COUNT, &redirects);
     curl_easy_getinfo(transfer->easy, CURLINFO_REQUEST_SIZE, &sent);
     bool again = transfer->attempts++ > redirects;
-    if (!again || sent == 0 || transfer->repeatable)
+    if (!again || sent == 0)
         return CURL_PREREQFUNC_OK;
+    if (transfer->repeatable) {
+        transfer->response.resent++;
+        transfer->attempts--; // redirects alone are counted
+        return CURL_PREREQFUNC_OK;
+    }
     transfer->lost = true;
     return CURL_PREREQFUNC_ABORT;
 }

@@ -23,6 +23,7 @@ local http = {}
 ---@field headers table<string, string> lower-case names; repeated ones are joined by ", "
 ---@field body string
 ---@field seconds number
+---@field resent integer how often it was sent again because a kept connection had ended
 
 ---Sends a request and waits for the whole response. A cancel aborts it at once.
 ---Errors: `unreachable`, `timeout`, `tls`, `protocol`, `limit`, `invalid`, `unsupported`, with

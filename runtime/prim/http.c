@@ -100,7 +100,9 @@ static int request_push(lua_State *L, kl_op *op)
         return 2;
     }
     const kl_curl_response *response = self->response;
-    lua_createtable(L, 0, 4);
+    lua_createtable(L, 0, 5);
+    lua_pushinteger(L, response->resent);
+    lua_setfield(L, -2, "resent");
     lua_pushinteger(L, response->status);
     lua_setfield(L, -2, "status");
     push_headers(L, &response->headers);

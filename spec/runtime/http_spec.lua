@@ -182,7 +182,7 @@ describe("rt.http", function()
       local again, err = http.request { url = server.url, method = method }
       server:request()
       if repeated then
-        assert.equal("hi", again.body)
+        assert.same({ "hi", 1 }, { again.body, again.resent })
         server:request()
       else
         refused(err, "unreachable", "maybe")

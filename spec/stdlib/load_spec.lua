@@ -16,13 +16,14 @@ describe("kiln.load", function()
       return { body = ('{"version":"%s"}'):format(version) }
     end)
     local traffic <close> = load.start {
-      url = site.url, at_once = 4, rate = 300, classify = load.version,
+      url = site.url, at_once = 4, rate = 300,
     }
     timer.sleep(0.2)
     version = "v2"
     timer.sleep(0.2)
     local report = traffic:stop()
-    assert.equal(0, report.failures)
+    assert.equal(0, report.failed)
+    assert.equal(report.answers.v1.count, report.versions.v1)
     assert.equal(#site.seen, report.requests)
     assert.equal(report.requests, sum(report.answers))
     assert.is_true(report.answers.v1.first < report.answers.v2.first)
@@ -46,6 +47,17 @@ describe("kiln.load", function()
     assert.is_true(turns > 20, turns .. " turns")
   end)
 
+  it("runs while a function does, and gives what that gave", function()
+    local site <close> = web.start(function() return { headers = { ["X-Version"] = "v7" } } end)
+    local report, a, b = load.during({ url = site.url, rate = 200 }, function()
+      timer.sleep(0.1)
+      return nil, "b"
+    end)
+    assert.same({ nil, "b" }, { a, b })
+    assert.is_true(report.versions.v7 > 2)
+    assert.same({ 0, 0 }, { report.failed, report.resent })
+  end)
+
   it("keeps the first failures with their times", function()
     local site <close> = web.start(function(_, count)
       if count == 2 then return false end
@@ -54,12 +66,13 @@ describe("kiln.load", function()
     local traffic <close> = load.start { url = site.url, at_once = 2, fresh = true }
     timer.sleep(0.4)
     local report = traffic:stop()
-    assert.is_true(report.failures > 10)
-    assert.equal(10, #report.failed)
-    assert.matches("Empty reply", report.failed[1].message)
-    assert.equal("500 broken", report.failed[2].message)
-    assert.is_true(report.failed[1].fresh)
-    assert.is_true(report.failed[1].at <= report.failed[10].at)
+    assert.is_true(report.failed > 10)
+    assert.equal(10, #report.failures)
+    assert.matches("Empty reply", report.failures[1].message)
+    assert.equal(report.failures[1].message, report.first_failure)
+    assert.equal("500 broken", report.failures[2].message)
+    assert.is_true(report.failures[1].fresh)
+    assert.is_true(report.failures[1].at <= report.failures[10].at)
     assert.equal(2, report.answers["200"].count)
   end)
 
@@ -67,7 +80,7 @@ describe("kiln.load", function()
     local traffic <close> = load.start { url = "http://127.0.0.1:1/", at_once = 2 }
     timer.sleep(0.2)
     local report = traffic:stop()
-    assert.equal(report.requests, report.failures)
+    assert.equal(report.requests, report.failed)
     assert.is_true(report.requests >= 2 and report.requests < 40)
     http.forget()
   end)

@@ -199,6 +199,17 @@ function http.delete(url, opts)
   return shorthand("DELETE", url, opts)
 end
 
+---Finds the version that an answer names: `version` of its JSON object, or the header X-Version or
+---X-App-Version.
+---@param response rt.http.Response
+---@return string? version
+function http.version(response)
+  local body = response.body:find("^%s*{") and json.decode(response.body)
+  local version = type(body) == "table" and body.version
+  if type(version) == "string" or type(version) == "number" then return tostring(version) end
+  return response.headers["x-version"] or response.headers["x-app-version"]
+end
+
 ---Reads the body as JSON. Raises `protocol` when it is none.
 ---@return any
 function Response:json()

@@ -1,11 +1,8 @@
 ---Load: steady requests to a service while something else happens to it, and what became of them.
 ---
 ---```lua
----local traffic <close> = load.start { url = url, classify = load.version }
----…
----local report = traffic:stop()
+---local report = load.during({ url = url }, function() deploy() end)
 ---```
-local json = require "rt.json"
 local rt_http = require "rt.http"
 local task = require "rt.task"
 local timer = require "rt.timer"
@@ -20,7 +17,8 @@ local load = {}
 ---@field at_once? integer requests at the same time, 1 to 256 (8)
 ---@field rate? number requests a second at most (1000; 400 with `fresh`), up to 10000
 ---@field fresh? boolean a new connection for each request, or for none (for one in five)
----@field classify? fun(response: rt.http.Response): string? what an answer is counted under
+---@field classify? fun(response: rt.http.Response): string? what an answer is counted under (its
+---  version, as `http.version` finds it; an answer without one under its status)
 ---@field expect? fun(response: rt.http.Response): boolean whether it is good (status 200 to 399)
 ---@field timeout? number seconds for one request (5)
 ---@field method? string ("GET")
@@ -31,11 +29,15 @@ local load = {}
 ---@field seconds number
 ---@field requests integer
 ---@field rate number a second
----@field failures integer requests without a good answer
----@field failed { at: number, fresh: boolean, message: string }[] the first ten; `at` in seconds
+---@field failed integer requests without a good answer
+---@field failures { at: number, fresh: boolean, message: string }[] the first ten; `at` in seconds
 ---  from the start
+---@field first_failure? string
+---@field resent integer requests sent again by the client, on another connection, when the server
+---  had ended a kept one (RFC 9112, section 9.3.1)
 ---@field answers table<string, { count: integer, first: number, last: number }> by what `classify`
 ---  gave; seconds from the start
+---@field versions table<string, integer> the counts of `answers`
 ---@field latency { p50: number, p99: number, max: number } seconds; percentiles to within 5 %
 
 ---@class kiln.load.Traffic
@@ -50,7 +52,7 @@ local known = {
 }
 
 local FRESH_EVERY = 5
-local FAILED_KEPT = 10
+local FAILURES_KEPT = 10
 ---Ports that closed connections hold for a minute bound the new ones: 28 000 on Linux.
 local FRESH_RATE = 400
 local PAUSE = 0.02 -- after a failure: a refused connection costs nothing, so it would spin
@@ -80,9 +82,9 @@ local function is_good(opts, response)
 end
 
 local function count_failure(self, at, fresh, message)
-  self.failures = self.failures + 1
-  if #self.failed < FAILED_KEPT then
-    table.insert(self.failed, { at = at, fresh = fresh, message = message })
+  self.failed = self.failed + 1
+  if #self.failures < FAILURES_KEPT then
+    table.insert(self.failures, { at = at, fresh = fresh, message = message })
   end
 end
 
@@ -98,7 +100,8 @@ local function count(self, response, err, at, fresh)
     count_failure(self, at, fresh, err.message)
     return false
   end
-  local key = self.opts.classify and self.opts.classify(response) or tostring(response.status)
+  local key = (self.opts.classify or http.version)(response) or tostring(response.status)
+  self.resent = self.resent + response.resent
   local answer = self.answers[key] or { count = 0, first = now }
   answer.count = answer.count + 1
   answer.last = now
@@ -154,8 +157,8 @@ function load.start(opts)
   check_options(opts)
   local self = setmetatable({
     opts = opts, rate = opts.rate or (opts.fresh and FRESH_RATE or 1000), stopping = false,
-    started = timer.now(), next_turn = 0, sent = 0, requests = 0, failures = 0, failed = {},
-    answers = {}, classes = {}, max = 0,
+    started = timer.now(), next_turn = 0, sent = 0, requests = 0, failed = 0, failures = {},
+    resent = 0, answers = {}, classes = {}, max = 0,
   }, Traffic)
   local workers = {}
   for worker = 1, opts.at_once or 8 do
@@ -169,9 +172,13 @@ end
 ---@return kiln.load.Report
 function Traffic:report()
   local seconds = (self.stopped or timer.now()) - self.started
+  local versions = {}
+  for key, answer in pairs(self.answers) do versions[key] = answer.count end
   return {
     seconds = seconds, requests = self.requests, rate = self.requests / math.max(seconds, 1e-9),
-    failures = self.failures, failed = self.failed, answers = self.answers,
+    failed = self.failed, failures = self.failures, resent = self.resent,
+    first_failure = self.failures[1] and self.failures[1].message,
+    answers = self.answers, versions = versions,
     latency = {
       p50 = math.min(percentile(self.classes, self.requests, 0.5), self.max),
       p99 = math.min(percentile(self.classes, self.requests, 0.99), self.max),
@@ -198,14 +205,16 @@ function Traffic:__close(cause)
   self.task:join()
 end
 
----Classifies an answer by the version it names: `version` of its JSON object, or the header
----X-Version.
----@param response rt.http.Response
----@return string? version
-function load.version(response)
-  local body = json.decode(response.body)
-  local version = type(body) == "table" and body.version or response.headers["x-version"]
-  return version ~= nil and version ~= json.null and tostring(version) or nil
+---Runs a function while requests keep coming.
+---@async
+---@param opts kiln.load.Options
+---@param body fun(): any ...
+---@return kiln.load.Report report
+---@return any ... what the function returned
+function load.during(opts, body)
+  local traffic <close> = load.start(opts)
+  local results = table.pack(body())
+  return traffic:stop(), table.unpack(results, 1, results.n)
 end
 
 ---Puts a report in words: a line for the whole, one for each kind of answer, one for each failure
@@ -216,7 +225,7 @@ function load.lines(report)
   local function ms(seconds) return ("%.1f ms"):format(seconds * 1e3) end
   local lines = {
     ("%d requests in %.1f s (%.0f/s), %d failed, p50 %s, p99 %s, max %s"):format(report.requests,
-      report.seconds, report.rate, report.failures, ms(report.latency.p50),
+      report.seconds, report.rate, report.failed, ms(report.latency.p50),
       ms(report.latency.p99), ms(report.latency.max)),
   }
   local keys = {}
@@ -227,7 +236,7 @@ function load.lines(report)
     lines[#lines + 1] = ("%s: %d answers, from %.2f s to %.2f s"):format(key, answer.count,
       answer.first, answer.last)
   end
-  for _, one in ipairs(report.failed) do
+  for _, one in ipairs(report.failures) do
     lines[#lines + 1] = ("failed at %.2f s (%s connection): %s"):format(one.at,
       one.fresh and "new" or "kept", one.message)
   end

@@ -2,7 +2,6 @@
 ---
 ---Every attempt opens a connection of its own: a kept one would go on to the machine that answered
 ---before the traffic was moved.
-local json = require "rt.json"
 local rt_http = require "rt.http"
 local tcp = require "rt.tcp"
 local timer = require "rt.timer"
@@ -25,8 +24,8 @@ local probe = {}
 ---@field headers? table<string, string|userdata>
 ---@field expect? fun(response: rt.http.Response): boolean, string? whether the answer is good, and
 ---  why not (a status of 200 to 299)
----@field version? string that the answer must name: `version` of its JSON object, or the header
----  X-Version; an answer that names none is not good
+---@field version? string that the answer must name, as `http.version` finds it; an answer that
+---  names none is not good
 ---@field ca_file? string
 ---@field unix_socket? string
 ---@field proxy? boolean ask through the environment's proxy (false)
@@ -110,12 +109,6 @@ local function repeat_until(where, opts, try)
   end
 end
 
-local function version_of(response)
-  local body = json.decode(response.body)
-  local version = type(body) == "table" and body.version or response.headers["x-version"]
-  return version ~= nil and version ~= json.null and tostring(version) or nil
-end
-
 ---Whether the answer is good; if not, why.
 local function judge(response, opts)
   if opts.expect then
@@ -125,7 +118,7 @@ local function judge(response, opts)
     return false
   end
   if opts.version then
-    local version = version_of(response)
+    local version = http.version(response)
     if version ~= opts.version then
       return false, ("version %s, not %s"):format(version or "not named", opts.version)
     end
