@@ -35,13 +35,13 @@ function demo.deploy(run)
   stage("base", function() run.cloud:base(app.base) end)
   stage("bake v1", function() app.bake(run, settings "v1") end)
   local first = stage("serve v1", function() return app.deploy(run, settings "v1") end)
-  local traffic <close> = load_.start {
+  local report = load_.during({
     url = ("http://%s:8080/"):format(first.ip), rate = 300,
     classify = function(answer) return answer.headers["x-app-version"] end,
-  }
-  stage("bake v2", function() app.bake(run, settings "v2") end)
-  stage("swap to v2", function() app.deploy(run, settings "v2") end)
-  local report = traffic:stop()
+  }, function()
+    stage("bake v2", function() app.bake(run, settings "v2") end)
+    stage("swap to v2", function() app.deploy(run, settings "v2") end)
+  end)
 
   tell(run, stages, report, first.ip)
   if report.failures > 0 then
