@@ -44,9 +44,9 @@ function demo.deploy(run)
   end)
 
   tell(run, stages, report, first.ip)
-  if report.failures > 0 then
+  if report.failed > 0 then
     error_.raise { kind = "failed", message = ("%d of %d requests failed while v2 was swapped in")
-      :format(report.failures, report.requests) }
+      :format(report.failed, report.requests) }
   end
   return { summary = ("v2 in service, %d requests, none failed"):format(report.requests) }
 end
