@@ -326,7 +326,7 @@ void kl_curl_transfer_ended(kl_curl_transfer *transfer, CURLcode result)
     curl_easy_getinfo(transfer->easy, CURLINFO_REQUEST_SIZE, &sent);
     curl_easy_getinfo(transfer->easy, CURLINFO_RESPONSE_CODE, &response->status);
     curl_easy_getinfo(transfer->easy, CURLINFO_TOTAL_TIME, &response->seconds);
-    response->maybe_sent = sent > 0;
+    response->maybe_sent = sent > 0 && transfer->attempts > 0; // a proxy's CONNECT counts as sent
     if (result == CURLE_OK)
         return;
     if (transfer->over_limit && transfer->header_bytes > HEADERS_MAX)

@@ -97,6 +97,30 @@ describe("rt.http", function()
     assert.not_matches("s3cr3t", raised)
   end)
 
+  it("asks through the environment's proxy, which decides nothing about the request", function()
+    local script = os.tmpname()
+    local file = assert(io.open(script, "w"))
+    file:write [[
+      local http = require "rt.http"
+      local urls = { "http://far.invalid/a", "https://far.invalid/", "http://127.0.0.1:1/" }
+      for _, url in ipairs(urls) do
+        local got, err = http.request { url = url, method = "POST" }
+        print(got and got.body or err.kind .. " " .. err.effect)
+      end
+      print(select(2, http.request { url = "http://far.invalid/a", direct = true }).kind)
+    ]]
+    file:close()
+    local on <close> = serve(function(request)
+      return { status = request.method == "CONNECT" and 403 or 200, body = "by proxy" }
+    end)
+    local done = assert(proc.run {
+      argv = { proc.info().exe, "lua", script }, timeout = 20,
+      env = { http_proxy = on.url, https_proxy = on.url },
+    })
+    os.remove(script)
+    assert.equal("by proxy\nunreachable none\nunreachable none\nunreachable\n", done.out, done.err)
+  end)
+
   test("keeps user and query of the URL out of messages", function()
     local _, err = http.request { url = "http://joe:pass@127.0.0.1:1/path?token=abc" }
     refused(err, "unreachable", "none")

@@ -139,6 +139,25 @@ describe("rt.httpd", function()
     assert.is_true(answer.status == 431 or answer.status == 413 or answer.status == 414)
   end)
 
+  test("lets more connections than it takes wait for their turn", function()
+    local now, most = 0, 0
+    start(function(request)
+      now = now + 1
+      most = math.max(most, now)
+      timer.sleep(0.01)
+      now = now - 1
+      request:respond()
+    end, { connections = 2 })
+    local tasks = {}
+    for i = 1, 8 do
+      tasks[i] = task.spawn(function()
+        return assert(http.request { url = url(server), fresh_connection = true }).status
+      end)
+    end
+    for _, one in ipairs(tasks) do assert.same({ true, 200 }, { one:join() }) end
+    assert.equal(2, most)
+  end)
+
   test("ends a peer that makes no progress", function()
     start(function(request) request:respond() end, { idle_timeout = 1 })
     local done = assert(proc.run {
