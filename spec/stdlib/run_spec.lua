@@ -69,6 +69,36 @@ describe("kiln.run", function()
     assert.matches("\xfe", outcome.error.message, 1, true)
   end)
 
+  it("shows a secret in no event, no error and not in the journal's errors", function()
+    local folder <close> = recipes.folder()
+    folder:write("app.lua", prelude .. [[
+      app.secrets = { token = { command = { "printf", "spec-%s", "hunter2/x" } } }
+      function app.deploy(run)
+        run:secret "token"
+        local parts = { "spec-", "hunter2" } -- apart: the journal has the recipe's text
+        run:note("token=" .. table.concat(parts) .. "/x")
+        op.call { name = "log in", class = "once", perform = function()
+          error({ kind = "exit", message = "denied: " .. table.concat(parts) .. "%2Fx",
+            output = "c3BlYy1o" .. "dW50ZXIyL3g=" })
+        end }
+      end
+      return app
+    ]])
+    local outcome = folder:start("app.lua", { args = with_world(folder) })
+    assert.equal("denied: <secret>", outcome.error.message)
+    local kept <close> = store.open(folder.dir)
+    local seen = json.encode(outcome.error.output) .. json.encode(kept:run(outcome.run))
+    for _, event in ipairs(folder.events) do seen = seen .. (event.text or "") .. (event.error
+      and event.error.message .. event.error.output or "") end
+    for _, file in ipairs { "state.db", "state.db-wal" } do
+      seen = seen .. (require("rt.fs").read(folder.dir .. "/.kiln/" .. file) or "")
+    end
+    assert.matches("token=<secret>", seen, 1, true)
+    assert.is_nil(seen:find("hunter2%2F", 1, true))
+    assert.is_nil(seen:find("spec-hunter2", 1, true))
+    assert.is_nil(seen:find("c3BlYy1odW50ZXIy", 1, true))
+  end)
+
   it("stops resumable in the middle, and resumes without doing anything twice that was done",
     function()
       local folder <close> = recipes.folder()

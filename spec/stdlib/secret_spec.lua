@@ -81,6 +81,22 @@ describe("kiln.secret", function()
       assert.equal("", secret.redact "")
     end)
 
+    it("hides it in tables at any depth, and keeps what is no text", function()
+      local meta = {}
+      local shared = { text = "x " .. value }
+      local fields = setmetatable({ 1, true, shared, again = shared, [value] = { value } }, meta)
+      fields.circle = fields
+      local got = secret.redact_fields(fields)
+      assert.equal("x <secret>", got[3].text)
+      assert.equal(got[3], got.again)
+      assert.equal(got, got.circle)
+      assert.same({ "<secret>" }, got["<secret>"])
+      assert.equal(meta, getmetatable(got))
+      assert.equal("x " .. value, shared.text)
+      assert.is_nil((secret.redact_fields(nil)))
+      assert.equal("<secret>", secret.redact_fields(value))
+    end)
+
     it("does not take a secret inside another one apart", function()
       secret.remember "inner-secret"
       secret.remember "outer+inner-secret+outer"

@@ -13,6 +13,7 @@ local json = require "rt.json"
 local timer = require "rt.timer"
 local error_ = require "kiln.error"
 local scope = require "kiln.scope"
+local secret = require "kiln.secret"
 
 local op = {}
 
@@ -95,7 +96,8 @@ local function perform(run, spec, key, in_doubt)
   end
   if error_.is(result, "stopped", "fenced") then error(result, 0) end
   result.step = result.step or spec.name
-  run.store:op_outcome(run.id, key, false, json.encode(error_.plain(result), BYTES))
+  local kept = secret.redact_fields(error_.plain(result))
+  run.store:op_outcome(run.id, key, false, json.encode(kept, BYTES))
   emit(run, spec, "op.fail", key, { seconds = seconds, error = error_.plain(result) })
   error(result, 0)
 end

@@ -4,6 +4,7 @@
 ---made here is known to `redact`.
 local crypto = require "rt.crypto"
 local fs = require "rt.fs"
+local log = require "rt.log"
 local proc = require "rt.proc"
 local error_ = require "kiln.error"
 
@@ -191,5 +192,27 @@ function secret.redact(text)
   out[#out + 1] = text:sub(done + 1)
   return table.concat(out)
 end
+
+---Replaces every known secret in the texts of a table, at any depth, in a copy with the same
+---metatables. Anything but a text or a table stays as it is.
+---@generic T
+---@param value T
+---@return T
+function secret.redact_fields(value)
+  if #needles == 0 then return value end
+  local copies = {}
+  local function copy(item)
+    if type(item) == "string" then return secret.redact(item) end
+    if type(item) ~= "table" then return item end
+    if copies[item] then return copies[item] end
+    local out = {}
+    copies[item] = out
+    for key, field in next, item do out[copy(key)] = copy(field) end
+    return setmetatable(out, getmetatable(item))
+  end
+  return copy(value)
+end
+
+log.filter(secret.redact)
 
 return secret

@@ -8,6 +8,7 @@ local error_ = require "kiln.error"
 local provider = require "kiln.provider"
 local recipe = require "kiln.recipe"
 local Run = require "kiln.run.object"
+local secret = require "kiln.secret"
 local store_ = require "kiln.store"
 
 local run = {}
@@ -103,7 +104,7 @@ local function conduct(self, loaded, entry)
   if ok then ok, result = execute(self, loaded.module[entry]) end
   provider.close(self)
   local status = classify(self, ok, result)
-  local err = not ok and error_.from(result) or nil
+  local err = not ok and secret.redact_fields(error_.from(result)) or nil
   if not error_.is(err, "fenced") then
     local text = err and json.encode(error_.plain(err), { bytes = "replace" }) or nil
     self.store:run_status(self.id, status, text,

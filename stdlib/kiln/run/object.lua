@@ -31,6 +31,7 @@ function Run:emit(event)
   event.path = state.path
   event.step = state.step and state.step.id
   if event.type == "op.start" and state.step then state.step.touched = true end
+  event = secret.redact_fields(event)
   local text = json.encode(error_.plain_fields(event), { bytes = "replace" })
   self.store:event(self.id, event.key, event.type, text)
   self.sink(event)
