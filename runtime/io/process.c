@@ -189,3 +189,23 @@ void kl_process_kill_family(kl_process_family *family)
         end(self);
     }
 }
+
+static kl_process_family *left_at_exit; // exit(3) gives its handlers no argument
+
+static void kill_left(void)
+{
+    for (const kl_process *self = left_at_exit ? left_at_exit->first : NULL; self != NULL;
+         self = self->next) {
+        if (!self->exited || !self->inherit)
+            kill(target(self), SIGKILL);
+    }
+}
+
+void kl_process_kill_at_exit(kl_process_family *family)
+{
+    static bool registered;
+    if (!registered)
+        atexit(kill_left);
+    registered = true;
+    left_at_exit = family;
+}

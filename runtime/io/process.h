@@ -65,5 +65,8 @@ void kl_process_signal(kl_process *self, int signum);
 void kl_process_release(kl_process *self);
 // SIGKILL for all of the family, at once, for when the loop ends; closes their handles.
 void kl_process_kill_family(kl_process_family *family);
+// Has the family killed when the program exits without getting there. Borrows it until it is
+// replaced; NULL: none.
+void kl_process_kill_at_exit(kl_process_family *family);
 
 #endif

@@ -19,6 +19,7 @@
 
 static int family_gc(lua_State *L)
 {
+    kl_process_kill_at_exit(NULL);
     kl_process_kill_family(lua_touserdata(L, 1));
     return 0;
 }
@@ -348,6 +349,7 @@ KL_PRIM(proc)
     lua_setfield(L, -2, "__gc");
     lua_setmetatable(L, -2);
     lua_setfield(L, LUA_REGISTRYINDEX, FAMILY);
+    kl_process_kill_at_exit(family);
     luaL_newlib(L, proc_functions);
     return 1;
 }

@@ -299,6 +299,24 @@ describe("rt.proc", function()
     end)
   end)
 
+  it("leaves no program behind when kiln ends, in whatever way it does", function()
+    local dir = assert(fs.temp_dir())
+    for _, ending in ipairs { "", "os.exit(4)", "os.exit(4, true)", "error 'x'" } do
+      assert(fs.write(dir .. "/program.lua", [[
+        local proc, task, timer = require "rt.proc", require "rt.task", require "rt.timer"
+        local script = "trap '' TERM; echo $$; sleep 100 & wait; sleep 100"
+        local child = proc.start { argv = { "sh", "-c", script } }
+        task.spawn(function() proc.run { argv = { "sh", "-c", script } } end)
+        io.stdout:write(child:read_line(), "\n")
+        io.stdout:flush()
+      ]] .. ending))
+      local result = assert(proc.run { argv = { proc.info().exe, "lua", dir .. "/program.lua" } })
+      local pid = tonumber(result.out:match "^(%d+)\n$")
+      assert.is_true(eventually(function() return not proc.alive(pid) end), ending)
+    end
+    fs.remove(dir, { recursive = true })
+  end)
+
   it("waits for a signal to kiln", function()
     local got = task.spawn(function() return proc.signal "USR1" end)
     timer.sleep(0.02)

@@ -112,6 +112,6 @@ return function(argv)
   end, argv)
   if ok then return status end
   if status.kind == "error" then error(status, 0) end -- a fault of kiln's own: with its traceback
-  io.stderr:write("kiln: ", status.message, "\n")
+  io.stderr:write("kiln: ", require("kiln.secret").redact(status.message), "\n")
   return status.kind == "usage" and 64 or 1
 end
