@@ -24,7 +24,8 @@ local proc = {}
 ---@field truncated boolean out or err lack their beginning
 
 ---Runs a program to its end. When cancelled, ends its process group without waiting for it: it may
----live on for the grace time. A background child that keeps the output open is waited for one second.
+---live on for the grace time. A background child that keeps the output open is waited for one
+---second.
 ---@async
 ---@param options rt.proc.Options
 ---@return rt.proc.Result? result
