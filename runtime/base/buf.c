@@ -19,6 +19,7 @@ void kl_buf_reserve(kl_buf *buf, size_t more)
         abort();
     buf->data = data;
     buf->capacity = capacity;
+    buf->data[buf->length] = '\0'; // also when nothing follows
 }
 
 void kl_buf_append(kl_buf *buf, const void *bytes, size_t length)

@@ -18,6 +18,9 @@ int main(void)
     assert(buf.length == 7 && buf.data[5] == '\0' && buf.data[6] == 'b');
     kl_buf_free(&buf);
     kl_buf_free(&buf);
+    kl_buf_reserve(&buf, 1000);
+    assert(strcmp(kl_buf_text(&buf), "") == 0);
+    kl_buf_free(&buf);
     assert(buf.length == 0);
     return 0;
 }
