@@ -1,0 +1,159 @@
+// Control groups of machines: membership and killing. Works beside systemd and without it, on
+// unified and on hybrid hosts: only the cgroup2 hierarchy is used, and no controller of it.
+#include "io/machine.h"
+
+#include "io/files.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/vfs.h>
+#include <time.h>
+#include <unistd.h>
+
+#define CGROUP2_MAGIC 0x63677270
+
+static bool is_cgroup2(const char *path)
+{
+    struct statfs fs;
+    return statfs(path, &fs) == 0 && fs.f_type == CGROUP2_MAGIC;
+}
+
+// Where the host's cgroup2 hierarchy is; mounted for us when the host has none.
+static const char *hierarchy(void)
+{
+    static const char own[] = "/run/kiln/cgroup";
+    if (is_cgroup2("/sys/fs/cgroup"))
+        return "/sys/fs/cgroup";
+    if (is_cgroup2("/sys/fs/cgroup/unified"))
+        return "/sys/fs/cgroup/unified";
+    if (is_cgroup2(own))
+        return own;
+    mkdir("/run/kiln", 0755);
+    mkdir(own, 0755);
+    return mount("none", own, "cgroup2", 0, NULL) == 0 ? own : NULL;
+}
+
+bool kl_cgroup_path(char *out, size_t size, const kl_site *site, const char *name)
+{
+    const char *base = hierarchy();
+    if (base != NULL)
+        snprintf(out, size, "%s/kiln-%s%s%s", base, site->tag, name[0] != '\0' ? "/" : "", name);
+    return base != NULL;
+}
+
+static bool make_one(const char *path, kl_failure *failure)
+{
+    if (mkdir(path, 0755) == 0 || errno == EEXIST)
+        return true;
+    kl_failure_errno(failure, errno, path);
+    return false;
+}
+
+bool kl_cgroup_make(char *out, size_t size, const kl_site *site, const char *name,
+                    kl_failure *failure)
+{
+    if (!kl_cgroup_path(out, size, site, "")) {
+        kl_failure_set(failure, "unsupported", 0,
+                       "no cgroup2 hierarchy, and none can be mounted (are we root?)");
+        return false;
+    }
+    if (!make_one(out, failure))
+        return false;
+    for (const char *slash = name; slash != NULL; slash = strchr(slash + 1, '/')) {
+        const char *end = strchr(slash + 1, '/');
+        char part[256];
+        snprintf(part, sizeof part, "%.*s", (int)(end != NULL ? end - name : 255), name);
+        if (!kl_cgroup_path(out, size, site, part) || !make_one(out, failure))
+            return false;
+        if (end == NULL)
+            break;
+    }
+    return true;
+}
+
+bool kl_cgroup_populated(const char *path)
+{
+    char file[PATH_MAX + 32], text[256] = "";
+    snprintf(file, sizeof file, "%s/cgroup.events", path);
+    int fd = open(file, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return false;
+    ssize_t got = read(fd, text, sizeof text - 1);
+    close(fd);
+    return got > 0 && strstr(text, "populated 1") != NULL;
+}
+
+static double now(void)
+{
+    struct timespec at;
+    clock_gettime(CLOCK_MONOTONIC, &at);
+    return (double)at.tv_sec + (double)at.tv_nsec / 1e9;
+}
+
+bool kl_cgroup_wait_empty(const char *path, double seconds)
+{
+    char file[PATH_MAX + 32], text[256];
+    snprintf(file, sizeof file, "%s/cgroup.events", path);
+    int fd = open(file, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return true; // no group, nothing in it
+    double deadline = now() + seconds;
+    bool empty = false;
+    while (!empty) {
+        ssize_t got = pread(fd, text, sizeof text - 1, 0);
+        text[got > 0 ? got : 0] = '\0';
+        empty = strstr(text, "populated 1") == NULL;
+        double left = deadline - now();
+        if (empty || left <= 0)
+            break;
+        struct pollfd wait = {.fd = fd, .events = POLLPRI}; // cgroup.events tells changes so
+        poll(&wait, 1, (int)(left * 1000) + 1);
+    }
+    close(fd);
+    return empty;
+}
+
+// Removes the group and those in it, the inner ones first.
+static void remove_tree(const char *path)
+{
+    DIR *dir = opendir(path);
+    if (dir == NULL)
+        return;
+    for (struct dirent *entry; (entry = readdir(dir)) != NULL;) {
+        char inner[PATH_MAX];
+        if (entry->d_type != DT_DIR || entry->d_name[0] == '.')
+            continue;
+        snprintf(inner, sizeof inner, "%s/%s", path, entry->d_name);
+        remove_tree(inner);
+    }
+    closedir(dir);
+    rmdir(path);
+}
+
+bool kl_cgroup_destroy(const char *path, kl_failure *failure)
+{
+    char file[PATH_MAX + 32];
+    snprintf(file, sizeof file, "%s/cgroup.kill", path);
+    int fd = open(file, O_WRONLY | O_CLOEXEC);
+    if (fd < 0 && errno == ENOENT && access(path, F_OK) != 0)
+        return true;
+    bool killed = fd >= 0 && write(fd, "1", 1) == 1;
+    if (fd >= 0)
+        close(fd);
+    if (!killed) {
+        kl_failure_errno(failure, errno, file);
+        return false;
+    }
+    if (!kl_cgroup_wait_empty(path, 20)) {
+        kl_failure_set(failure, "timeout", 0, "processes in %s do not end", path);
+        return false;
+    }
+    remove_tree(path);
+    return true;
+}

@@ -1,0 +1,300 @@
+// Images of local machines: images/<name>/ has fs/ (one layer), lowers (the images below it, from
+// the top, one a line) and meta. A layer never changes; a machine from it is a mount.
+#include "io/machine.h"
+
+#include "io/files.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <openssl/evp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <time.h>
+#include <unistd.h>
+
+static bool is_image_name(const char *name)
+{
+    return name != NULL && name[0] != '.' && strlen(name) < 128 && name[0] != '\0' &&
+           strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789-_.") == strlen(name);
+}
+
+bool kl_image_layers(const kl_site *site, const char *image, kl_buf *out, kl_failure *failure)
+{
+    char path[PATH_MAX];
+    kl_buf lowers = {0};
+    kl_failure local = {0};
+    kl_site_path(site, path, sizeof path, "images/%s/lowers", image);
+    if (!is_image_name(image) || !kl_files_read(&lowers, path, 65536, &local)) {
+        kl_failure_set(failure, "not_found", 0, "there is no image %s", image);
+        return false;
+    }
+    kl_buf_printf(out, "images/%s/fs", image);
+    char *rest = lowers.data;
+    for (char *line; rest != NULL && (line = strsep(&rest, "\n")) != NULL && line[0] != '\0';)
+        kl_buf_printf(out, ":images/%s/fs", line);
+    kl_buf_free(&lowers);
+    return true;
+}
+
+static void finish_meta(kl_fields *meta, const kl_fields *request)
+{
+    static const char *const kept[] = {"token", "data"};
+    char text[32];
+    for (size_t i = 0; i < sizeof kept / sizeof kept[0]; i++) {
+        const char *value = kl_fields_get(request, kept[i]);
+        if (value != NULL)
+            kl_fields_add(meta, kept[i], value);
+    }
+    snprintf(text, sizeof text, "%lld", (long long)time(NULL));
+    kl_fields_add(meta, "created", text);
+}
+
+static void answer_image(const char *name, const kl_fields *meta)
+{
+    kl_fields row = {0};
+    kl_fields_add(&row, "name", name);
+    kl_buf_append(&row.bytes, meta->bytes.data, meta->bytes.length);
+    kl_answer_row(&row);
+    kl_fields_free(&row);
+}
+
+// Writes lowers and meta into the folder `part`, then gives it its name: from then on it is whole.
+static bool publish(const kl_site *site, const char *part, const char *name, const char *lowers,
+                    const kl_fields *meta, kl_failure *failure)
+{
+    char path[PATH_MAX], from[PATH_MAX], to[PATH_MAX];
+    kl_site_path(site, path, sizeof path, "images/%s/lowers", part);
+    if (!kl_files_write(path, lowers, strlen(lowers), 0644, KL_FILES_REPLACE, failure))
+        return false;
+    kl_site_path(site, path, sizeof path, "images/%s/meta", part);
+    if (!kl_fields_save(meta, path, failure))
+        return false;
+    kl_site_path(site, from, sizeof from, "images/%s", part);
+    kl_site_path(site, to, sizeof to, "images/%s", name);
+    if (rename(from, to) == 0)
+        return true;
+    kl_failure_errno(failure, errno, to);
+    return false;
+}
+
+static bool exists(const kl_site *site, const char *format, const char *name)
+{
+    char path[PATH_MAX];
+    kl_site_path(site, path, sizeof path, format, name);
+    return access(path, F_OK) == 0;
+}
+
+static bool load_image(const kl_site *site, const char *name, kl_fields *meta, kl_failure *failure)
+{
+    char path[PATH_MAX];
+    kl_site_path(site, path, sizeof path, "images/%s/meta", name);
+    return kl_fields_load(meta, path, failure);
+}
+
+static bool answer_existing(const kl_site *site, const char *name, kl_failure *failure)
+{
+    kl_fields meta = {0};
+    bool ok = load_image(site, name, &meta, failure);
+    if (ok)
+        answer_image(name, &meta);
+    kl_fields_free(&meta);
+    return ok;
+}
+
+static bool make_part(const kl_site *site, const char *part, bool with_fs, kl_failure *failure)
+{
+    char path[PATH_MAX];
+    for (int i = 0; i < (with_fs ? 2 : 1); i++) {
+        kl_site_path(site, path, sizeof path, i == 0 ? "images/%s" : "images/%s/fs", part);
+        if ((mkdir(path, 0755) != 0 && errno != EEXIST) ||
+            chown(path, KL_SITE_UID, KL_SITE_UID) != 0) {
+            kl_failure_errno(failure, errno, path);
+            return false;
+        }
+    }
+    return true;
+}
+
+// Unpacks a root file system's archive, as the root of the user namespace, into a bottom layer.
+bool kl_image_unpack(kl_site *site, const kl_fields *request, kl_failure *failure)
+{
+    const char *name = kl_fields_get(request, "image"), *tar = kl_fields_get(request, "tar");
+    char part[160], target[PATH_MAX];
+    if (!is_image_name(name) || tar == NULL) {
+        kl_failure_set(failure, "invalid", 0, "unpack needs an image's name and a tar archive");
+        return false;
+    }
+    if (exists(site, "images/%s", name))
+        return answer_existing(site, name, failure);
+    snprintf(part, sizeof part, ".%s.part", name);
+    kl_site_path(site, target, sizeof target, "images/%s", part);
+    kl_failure ignored;
+    if (access(target, F_OK) == 0)
+        kl_files_remove(target, true, &ignored);
+    if (!kl_site_up(site, failure) || !make_part(site, part, true, failure))
+        return false;
+    // The namespace's root may not reach the archive: it comes on standard input.
+    kl_site_path(site, target, sizeof target, "images/%s/fs", part);
+    char *const extract[] = {"tar", "--numeric-owner", "--exclude=./dev/*", "--zstd", "-xf", "-",
+                             NULL};
+    kl_command command = {
+        .argv = extract, .input_file = tar, .userns = site->router, .dir = target};
+    kl_fields meta = {0};
+    finish_meta(&meta, request);
+    bool ok =
+        kl_command_run(&command, NULL, failure) && publish(site, part, name, "", &meta, failure);
+    if (ok)
+        answer_image(name, &meta);
+    kl_fields_free(&meta);
+    return ok;
+}
+
+// What an image must not carry; run in the merged root of the stopped machine. An empty machine-id
+// gives every machine its own without systemd's first-boot questions.
+static const char scrub[] =
+    "set -eu\n"
+    "mount -t overlay overlay -o \"$1\" \"$2\"\n"
+    "cd \"$2\"\n"
+    "rm -rf var/lib/cloud/instance var/lib/cloud/instances var/lib/cloud/sem var/lib/cloud/data "
+    "var/lib/cloud/seed var/lib/cloud/scripts var/lib/cloud/handlers var/lib/kiln\n"
+    "rm -f var/log/cloud-init*.log etc/ssh/ssh_host_* root/.ssh/authorized_keys "
+    "root/.ssh/known_hosts root/.bash_history var/lib/systemd/random-seed etc/hostname "
+    "var/lib/dhcp/* var/cache/apt/archives/*.deb var/lib/dbus/machine-id etc/resolv.conf\n"
+    "rm -rf var/log/journal/* var/tmp/* tmp/*\n"
+    ": > etc/machine-id\n"
+    "for f in var/log/wtmp var/log/btmp var/log/lastlog; do if [ -e \"$f\" ]; then : > \"$f\"; fi; "
+    "done\n"
+    "cd /\n"
+    "umount \"$2\"\n";
+
+static bool clean(const kl_site *site, const char *machine, const char *image, kl_failure *failure)
+{
+    kl_buf options = {0};
+    char root[2 * PATH_MAX];
+    kl_buf_puts(&options, "lowerdir=");
+    if (!kl_image_layers(site, image, &options, failure)) {
+        kl_buf_free(&options);
+        return false;
+    }
+    kl_buf_printf(&options, ",upperdir=machines/%s/upper,workdir=machines/%s/work,userxattr",
+                  machine, machine);
+    snprintf(root, sizeof root, "%s/machines/%s/root", site->dir, machine);
+    char *const argv[] = {"unshare", "-m",         "sh", "-c", (char *)(uintptr_t)scrub,
+                          "scrub",   options.data, root, NULL};
+    kl_command command = {.argv = argv, .userns = site->router, .dir = site->dir};
+    bool ok = kl_command_run(&command, NULL, failure);
+    kl_buf_free(&options);
+    return ok;
+}
+
+// The digest and size of a layer: of a tar archive with everything in a fixed order.
+static bool digest_layer(const char *dir, kl_fields *meta, kl_failure *failure)
+{
+    char command[PATH_MAX + 200], block[65536], text[EVP_MAX_MD_SIZE * 2 + 1];
+    unsigned char digest[EVP_MAX_MD_SIZE];
+    unsigned int size = 0;
+    long long bytes = 0;
+    size_t got;
+    if (setenv("KILN_LAYER", dir, 1) != 0) // by the environment: a path is never shell text
+        return false;
+    snprintf(command, sizeof command,
+             "exec tar --sort=name --numeric-owner --xattrs --xattrs-include='user.overlay.*' "
+             "-C \"$KILN_LAYER\" -cf - . 2>/dev/null");
+    FILE *in = popen(command, "re");
+    EVP_MD_CTX *context = EVP_MD_CTX_new();
+    bool ok = in != NULL && context != NULL && EVP_DigestInit_ex(context, EVP_sha256(), NULL) == 1;
+    while (ok && (got = fread(block, 1, sizeof block, in)) > 0) {
+        EVP_DigestUpdate(context, block, got);
+        bytes += (long long)got;
+    }
+    ok = ok && EVP_DigestFinal_ex(context, digest, &size) == 1;
+    EVP_MD_CTX_free(context);
+    if (in != NULL && pclose(in) != 0)
+        ok = false;
+    if (!ok) {
+        kl_failure_set(failure, "io", 0, "tar cannot read %s", dir);
+        return false;
+    }
+    for (unsigned i = 0; i < size; i++)
+        snprintf(text + 2 * i, 3, "%02x", digest[i]);
+    kl_fields_add(meta, "digest", text);
+    snprintf(text, sizeof text, "%lld", bytes);
+    kl_fields_add(meta, "bytes", text);
+    return true;
+}
+
+// "parent\nits lowers…", what the new image stands on.
+static bool lowers_of(const kl_site *site, const char *parent, kl_buf *out, kl_failure *failure)
+{
+    char path[PATH_MAX];
+    kl_buf_printf(out, "%s\n", parent);
+    kl_site_path(site, path, sizeof path, "images/%s/lowers", parent);
+    return kl_files_read(out, path, 65536, failure);
+}
+
+static bool take_upper(const kl_site *site, const char *machine, const char *part,
+                       kl_failure *failure)
+{
+    char from[PATH_MAX], to[PATH_MAX];
+    kl_site_path(site, from, sizeof from, "machines/%s/upper", machine);
+    kl_site_path(site, to, sizeof to, "images/%s/fs", part);
+    if (access(to, F_OK) == 0 && access(from, F_OK) != 0)
+        return true; // moved by a freeze that was cut off after it
+    if (rename(from, to) == 0)
+        return true;
+    kl_failure_errno(failure, errno, to);
+    return false;
+}
+
+static bool freeze(const kl_site *site, const kl_fields *request, const char *parent,
+                   kl_failure *failure)
+{
+    const char *machine = kl_fields_get(request, "name"), *name = kl_fields_get(request, "image");
+    char part[160], path[PATH_MAX];
+    kl_fields meta = {0};
+    kl_buf lowers = {0};
+    snprintf(part, sizeof part, ".%s.part", name);
+    kl_site_path(site, path, sizeof path, "images/%s/fs", part);
+    bool moved = access(path, F_OK) == 0;
+    finish_meta(&meta, request);
+    bool ok = (moved || clean(site, machine, parent, failure)) &&
+              make_part(site, part, false, failure) && take_upper(site, machine, part, failure) &&
+              digest_layer(path, &meta, failure) && lowers_of(site, parent, &lowers, failure) &&
+              publish(site, part, name, kl_buf_text(&lowers), &meta, failure);
+    if (ok)
+        answer_image(name, &meta);
+    kl_buf_free(&lowers);
+    kl_fields_free(&meta);
+    return ok;
+}
+
+// The machine loses its layer to the image: it can be destroyed afterwards, not started.
+bool kl_image_freeze(kl_site *site, const kl_fields *request, kl_failure *failure)
+{
+    const char *machine = kl_fields_get(request, "name"), *name = kl_fields_get(request, "image");
+    char path[PATH_MAX];
+    kl_fields meta = {0};
+    if (machine == NULL || !is_image_name(name)) {
+        kl_failure_set(failure, "invalid", 0, "freeze needs a machine and a name for the image");
+        return false;
+    }
+    if (exists(site, "images/%s", name))
+        return answer_existing(site, name, failure);
+    if (kl_cgroup_path(path, sizeof path, site, machine) && kl_cgroup_populated(path)) {
+        kl_failure_set(failure, "invalid", 0, "machine %s runs; power it off first", machine);
+        return false;
+    }
+    kl_site_path(site, path, sizeof path, "machines/%s/meta", machine);
+    bool ok = kl_fields_load(&meta, path, failure) && kl_site_up(site, failure);
+    const char *parent = kl_fields_get(&meta, "image");
+    if (ok && parent == NULL) {
+        kl_failure_set(failure, "not_found", 0, "there is no machine %s", machine);
+        ok = false;
+    }
+    ok = ok && freeze(site, request, parent, failure);
+    kl_fields_free(&meta);
+    return ok;
+}

@@ -1,0 +1,332 @@
+// The life of a machine: created, listed, switched off, started again, destroyed.
+//
+// machines/<name>/ has upper/ and work/ (the overlay), root/ (its mount point), meta (fields), pid.
+// Whether it runs is read from its cgroup, never from a file.
+#include "io/machine.h"
+
+#include "io/files.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+static bool load_meta(const kl_site *site, const char *name, kl_fields *out, kl_failure *failure)
+{
+    char path[PATH_MAX];
+    kl_site_path(site, path, sizeof path, "machines/%s/meta", name);
+    return kl_fields_load(out, path, failure);
+}
+
+static bool is_name(const char *name)
+{
+    size_t length = name != NULL ? strlen(name) : 0;
+    return length > 0 && length <= 63 && name[0] != '-' &&
+           strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789-") == length;
+}
+
+static bool is_running(const kl_site *site, const char *name)
+{
+    char group[PATH_MAX];
+    return kl_cgroup_path(group, sizeof group, site, name) && kl_cgroup_populated(group);
+}
+
+static void answer_machine(const kl_site *site, const char *name, const kl_fields *meta)
+{
+    kl_fields row = {0};
+    kl_fields_add(&row, "name", name);
+    kl_fields_add(&row, "state", is_running(site, name) ? "running" : "stopped");
+    kl_buf_append(&row.bytes, meta->bytes.data, meta->bytes.length);
+    kl_answer_row(&row);
+    kl_fields_free(&row);
+}
+
+// The lowest address that no machine of the site has.
+static bool choose_address(const kl_site *site, char *out, size_t size, kl_failure *failure)
+{
+    bool used[256] = {false};
+    char path[PATH_MAX];
+    kl_site_path(site, path, sizeof path, "machines");
+    DIR *dir = opendir(path);
+    for (struct dirent *entry; dir != NULL && (entry = readdir(dir)) != NULL;) {
+        kl_fields meta = {0};
+        kl_failure ignored; // an unreadable one is half made and has no address yet
+        if (entry->d_name[0] != '.' && load_meta(site, entry->d_name, &meta, &ignored)) {
+            const char *address = kl_fields_get(&meta, "address");
+            if (address != NULL)
+                used[atoi(strrchr(address, '.') + 1) & 255] = true;
+        }
+        kl_fields_free(&meta);
+    }
+    if (dir != NULL)
+        closedir(dir);
+    for (int last = 2; last < 255; last++) {
+        if (!used[last]) {
+            snprintf(out, size, "10.199.%d.%d", site->block + 2, last);
+            return true;
+        }
+    }
+    kl_failure_set(failure, "limit", 0, "the site has no address left for another machine");
+    return false;
+}
+
+// Makes a folder of the machine's upper layer, owned by its root.
+static bool upper_folder(const kl_site *site, const char *name, const char *below, mode_t mode,
+                         kl_failure *failure)
+{
+    char path[PATH_MAX];
+    kl_site_path(site, path, sizeof path, "machines/%s%s%s", name, below[0] != '\0' ? "/" : "",
+                 below);
+    if ((mkdir(path, mode) == 0 || errno == EEXIST) && chmod(path, mode) == 0 &&
+        chown(path, KL_SITE_UID, KL_SITE_UID) == 0)
+        return true;
+    kl_failure_errno(failure, errno, path);
+    return false;
+}
+
+static bool upper_file(const kl_site *site, const char *name, const char *below, const char *text,
+                       mode_t mode, kl_failure *failure)
+{
+    char path[PATH_MAX];
+    kl_site_path(site, path, sizeof path, "machines/%s/upper/%s", name, below);
+    if (!kl_files_write(path, text, strlen(text), mode, KL_FILES_REPLACE, failure))
+        return false;
+    if (chown(path, KL_SITE_UID, KL_SITE_UID) == 0)
+        return true;
+    kl_failure_errno(failure, errno, path);
+    return false;
+}
+
+// NoCloud's seed: https://cloudinit.readthedocs.io/en/latest/reference/datasources/nocloud.html
+static bool write_seed(const kl_site *site, const kl_fields *request, kl_failure *failure)
+{
+    static const char *const folders[] = {"upper/var", "upper/var/lib", "upper/var/lib/cloud",
+                                          "upper/var/lib/cloud/seed", "upper/etc"};
+    const char *name = kl_fields_get(request, "name");
+    const char *user_data = kl_fields_get(request, "user_data");
+    const char *token = kl_fields_get(request, "token");
+    char text[512];
+    for (size_t i = 0; i < sizeof folders / sizeof folders[0]; i++) {
+        if (!upper_folder(site, name, folders[i], 0755, failure))
+            return false;
+    }
+    if (!upper_folder(site, name, "upper/var/lib/cloud/seed/nocloud", 0700, failure))
+        return false;
+    snprintf(text, sizeof text, "instance-id: %s\nlocal-hostname: %s\n",
+             token != NULL ? token : name, name);
+    if (!upper_file(site, name, "var/lib/cloud/seed/nocloud/meta-data", text, 0600, failure) ||
+        !upper_file(site, name, "var/lib/cloud/seed/nocloud/user-data",
+                    user_data != NULL ? user_data : "#cloud-config\n{}\n", 0600, failure))
+        return false;
+    snprintf(text, sizeof text, "nameserver 10.199.%d.53\n", site->block + 1);
+    if (!upper_file(site, name, "etc/resolv.conf", text, 0644, failure))
+        return false;
+    snprintf(text, sizeof text, "127.0.0.1 localhost\n127.0.1.1 %s\n::1 localhost\n", name);
+    return upper_file(site, name, "etc/hosts", text, 0644, failure);
+}
+
+static bool write_meta(const kl_site *site, const kl_fields *request, const char *address,
+                       bool whole, kl_failure *failure)
+{
+    static const char *const kept[] = {"image", "token", "tags", "data"};
+    char path[PATH_MAX], text[32];
+    kl_fields meta = {0};
+    kl_fields_add(&meta, "address", address);
+    for (size_t i = 0; i < sizeof kept / sizeof kept[0]; i++) {
+        const char *value = kl_fields_get(request, kept[i]);
+        if (value != NULL)
+            kl_fields_add(&meta, kept[i], value);
+    }
+    snprintf(text, sizeof text, "%lld", (long long)time(NULL));
+    kl_fields_add(&meta, "created", text);
+    if (whole)
+        kl_fields_add(&meta, "whole", "yes");
+    kl_site_path(site, path, sizeof path, "machines/%s/meta", kl_fields_get(request, "name"));
+    bool ok = kl_fields_save(&meta, path, failure);
+    kl_fields_free(&meta);
+    return ok;
+}
+
+static bool remove_machine(const kl_site *site, const char *name, kl_failure *failure)
+{
+    char path[PATH_MAX];
+    if (kl_cgroup_path(path, sizeof path, site, name) && !kl_cgroup_destroy(path, failure))
+        return false;
+    kl_site_path(site, path, sizeof path, "machines/%s", name);
+    kl_failure local = {0};
+    if (kl_files_remove(path, true, &local) || strcmp(local.kind, "not_found") == 0)
+        return true;
+    *failure = local;
+    return false;
+}
+
+// What is there under the name: 1 the same machine, whole; 0 nothing any more; -1 another, or
+// failed.
+static int settle_existing(kl_site *site, const kl_fields *request, kl_fields *meta,
+                           kl_failure *failure)
+{
+    const char *name = kl_fields_get(request, "name"), *token = kl_fields_get(request, "token");
+    if (!load_meta(site, name, meta, failure))
+        return -1;
+    const char *theirs = kl_fields_get(meta, "token");
+    bool whole = kl_fields_get(meta, "whole") != NULL;
+    if (whole && token != NULL && theirs != NULL && strcmp(token, theirs) == 0)
+        return 1;
+    if (whole) {
+        kl_failure_set(failure, "exists", 0, "there is a machine %s already", name);
+        return -1;
+    }
+    return remove_machine(site, name, failure) ? 0 : -1; // the rest of a creation that was cut off
+}
+
+static bool prepare(kl_site *site, const kl_fields *request, char *address, size_t size,
+                    kl_failure *failure)
+{
+    const char *name = kl_fields_get(request, "name");
+    if (!kl_site_lock(site, failure))
+        return false;
+    bool ok = choose_address(site, address, size, failure) &&
+              upper_folder(site, name, "", 0755, failure) &&
+              write_meta(site, request, address, false, failure);
+    kl_site_unlock(site);
+    return ok && upper_folder(site, name, "upper", 0755, failure) &&
+           upper_folder(site, name, "work", 0755, failure) &&
+           upper_folder(site, name, "root", 0755, failure) && write_seed(site, request, failure);
+}
+
+static bool boot(const kl_site *site, const char *name, const char *image, const char *address,
+                 kl_failure *failure)
+{
+    kl_buf layers = {0};
+    bool ok = kl_image_layers(site, image, &layers, failure) &&
+              kl_shim_boot(site, name, kl_buf_text(&layers), address, failure);
+    kl_buf_free(&layers);
+    return ok;
+}
+
+bool kl_machine_create(kl_site *site, const kl_fields *request, kl_failure *failure)
+{
+    const char *name = kl_fields_get(request, "name"), *image = kl_fields_get(request, "image");
+    char address[32];
+    kl_fields meta = {0};
+    kl_buf layers = {0};
+    if (!is_name(name) || image == NULL) {
+        kl_failure_set(failure, "invalid", 0,
+                       "a machine needs an image, and a name of a-z, 0-9 and -, at most 63");
+        return false;
+    }
+    bool ok = kl_image_layers(site, image, &layers, failure) && kl_site_up(site, failure);
+    kl_buf_free(&layers);
+    int there = ok ? settle_existing(site, request, &meta, failure) : -1;
+    if (there == 0) {
+        ok = prepare(site, request, address, sizeof address, failure) &&
+             boot(site, name, image, address, failure) &&
+             write_meta(site, request, address, true, failure);
+        kl_failure ignored;
+        if (!ok)
+            remove_machine(site, name, &ignored);
+        ok = ok && load_meta(site, name, &meta, failure);
+    }
+    if (ok && there >= 0)
+        answer_machine(site, name, &meta);
+    kl_fields_free(&meta);
+    return ok && there >= 0;
+}
+
+bool kl_machine_list(kl_site *site, const kl_fields *request, kl_failure *failure)
+{
+    (void)request;
+    char path[PATH_MAX];
+    kl_site_path(site, path, sizeof path, "machines");
+    DIR *dir = opendir(path);
+    if (dir == NULL) {
+        kl_failure_errno(failure, errno, path);
+        return false;
+    }
+    bool ok = true;
+    for (struct dirent *entry; ok && (entry = readdir(dir)) != NULL;) {
+        kl_fields meta = {0};
+        if (entry->d_name[0] == '.')
+            continue;
+        ok = load_meta(site, entry->d_name, &meta, failure);
+        if (ok && kl_fields_get(&meta, "whole") != NULL)
+            answer_machine(site, entry->d_name, &meta);
+        kl_fields_free(&meta);
+    }
+    closedir(dir);
+    return ok;
+}
+
+static bool find(const kl_site *site, const kl_fields *request, kl_fields *meta,
+                 kl_failure *failure)
+{
+    const char *name = kl_fields_get(request, "name");
+    if (!is_name(name) || !load_meta(site, name, meta, failure))
+        return false;
+    if (kl_fields_get(meta, "whole") != NULL)
+        return true;
+    kl_failure_set(failure, "not_found", 0, "there is no machine %s", name);
+    return false;
+}
+
+bool kl_machine_start(kl_site *site, const kl_fields *request, kl_failure *failure)
+{
+    const char *name = kl_fields_get(request, "name");
+    kl_fields meta = {0};
+    bool ok = find(site, request, &meta, failure) && kl_site_up(site, failure);
+    if (ok && !is_running(site, name))
+        ok = boot(site, name, kl_fields_get(&meta, "image"), kl_fields_get(&meta, "address"),
+                  failure);
+    if (ok)
+        answer_machine(site, name, &meta);
+    kl_fields_free(&meta);
+    return ok;
+}
+
+// systemd takes SIGRTMIN+4 for an orderly power-off (systemd(1)).
+static bool ask_to_stop(const kl_site *site, const char *name, kl_failure *failure)
+{
+    char path[PATH_MAX];
+    kl_buf text = {0};
+    kl_site_path(site, path, sizeof path, "machines/%s/pid", name);
+    bool ok = kl_files_read(&text, path, 64, failure);
+    pid_t pid = ok ? atoi(kl_buf_text(&text)) : 0;
+    kl_buf_free(&text);
+    if (ok && pid > 1 && kill(pid, SIGRTMIN + 4) != 0 && errno != ESRCH) {
+        kl_failure_errno(failure, errno, "kill");
+        return false;
+    }
+    return ok;
+}
+
+bool kl_machine_power_off(kl_site *site, const kl_fields *request, kl_failure *failure)
+{
+    const char *name = kl_fields_get(request, "name");
+    const char *within = kl_fields_get(request, "within");
+    char group[PATH_MAX];
+    kl_fields meta = {0};
+    bool ok = find(site, request, &meta, failure);
+    kl_fields_free(&meta);
+    if (!ok || !is_running(site, name))
+        return ok;
+    if (!ask_to_stop(site, name, failure) || !kl_cgroup_path(group, sizeof group, site, name))
+        return false;
+    kl_cgroup_wait_empty(group, within != NULL ? atof(within) : 30);
+    return kl_cgroup_destroy(group, failure); // what did not end in time is cut off
+}
+
+bool kl_machine_destroy(kl_site *site, const kl_fields *request, kl_failure *failure)
+{
+    const char *name = kl_fields_get(request, "name");
+    if (!is_name(name)) {
+        kl_failure_set(failure, "invalid", 0, "which machine?");
+        return false;
+    }
+    return remove_machine(site, name, failure);
+}

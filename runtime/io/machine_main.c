@@ -1,0 +1,188 @@
+// The machine helper: reads a request, runs its verb, answers.
+#include "io/machine.h"
+
+#include "io/files.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+void kl_fields_add(kl_fields *fields, const char *name, const char *value)
+{
+    kl_buf_append(&fields->bytes, name, strlen(name) + 1);
+    kl_buf_append(&fields->bytes, value, strlen(value) + 1);
+}
+
+const char *kl_fields_get(const kl_fields *fields, const char *name)
+{
+    const char *at = fields->bytes.data, *end = at + fields->bytes.length;
+    while (at != NULL && at < end) {
+        const char *value = at + strlen(at) + 1;
+        if (value >= end)
+            break;
+        if (strcmp(at, name) == 0)
+            return value;
+        at = value + strlen(value) + 1;
+    }
+    return NULL;
+}
+
+void kl_fields_free(kl_fields *fields)
+{
+    kl_buf_free(&fields->bytes);
+}
+
+bool kl_fields_load(kl_fields *out, const char *path, kl_failure *failure)
+{
+    kl_failure local = {0};
+    out->bytes.length = 0;
+    if (kl_files_read(&out->bytes, path, 1 << 20, &local))
+        return true;
+    if (strcmp(local.kind, "not_found") == 0)
+        return true;
+    *failure = local;
+    return false;
+}
+
+bool kl_fields_save(const kl_fields *fields, const char *path, kl_failure *failure)
+{
+    return kl_files_write(path, fields->bytes.data, fields->bytes.length, 0600, KL_FILES_REPLACE,
+                          failure);
+}
+
+void kl_answer_row(const kl_fields *row)
+{
+    const char *at = kl_buf_text(&row->bytes);
+    size_t left = row->bytes.length + 1; // with the zero byte that ends the buffer and the row
+    while (left > 0) {
+        ssize_t put = write(STDOUT_FILENO, at, left);
+        if (put < 0 && errno != EINTR)
+            return; // nobody listens any more
+        at += put > 0 ? put : 0;
+        left -= put > 0 ? (size_t)put : 0;
+    }
+}
+
+static bool network_up(kl_site *site, const kl_fields *request, kl_failure *failure)
+{
+    (void)request;
+    if (!kl_site_up(site, failure))
+        return false;
+    char text[64];
+    kl_fields row = {0};
+    snprintf(text, sizeof text, "10.199.%d.0/24", site->block + 2);
+    kl_fields_add(&row, "machine_net", text);
+    snprintf(text, sizeof text, "10.199.%d.0/24", site->block + 3);
+    kl_fields_add(&row, "address_net", text);
+    kl_answer_row(&row);
+    kl_fields_free(&row);
+    return true;
+}
+
+static bool network_down(kl_site *site, const kl_fields *request, kl_failure *failure)
+{
+    (void)request;
+    return kl_site_down(site, failure);
+}
+
+static bool address_set(kl_site *site, const kl_fields *request, kl_failure *failure)
+{
+    return kl_site_up(site, failure) && kl_net_assign(site, kl_fields_get(request, "address"),
+                                                      kl_fields_get(request, "target"), failure);
+}
+
+static bool addresses(kl_site *site, const kl_fields *request, kl_failure *failure)
+{
+    (void)request;
+    kl_buf text = {0};
+    if (site->router == 0)
+        return true;
+    bool ok = kl_net_assigned(site, &text, failure);
+    char address[64], target[64];
+    int used = 0;
+    for (const char *at = kl_buf_text(&text);
+         ok && sscanf(at, "%63s %63s\n%n", address, target, &used) == 2; at += used) {
+        kl_fields row = {0};
+        kl_fields_add(&row, "address", address);
+        kl_fields_add(&row, "target", target);
+        kl_answer_row(&row);
+        kl_fields_free(&row);
+    }
+    kl_buf_free(&text);
+    return ok;
+}
+
+static bool connections(kl_site *site, const kl_fields *request, kl_failure *failure)
+{
+    int count = site->router == 0 ? 0
+                                  : kl_net_connections(site, kl_fields_get(request, "address"),
+                                                       kl_fields_get(request, "target"), failure);
+    if (count < 0)
+        return false;
+    char text[16];
+    kl_fields row = {0};
+    snprintf(text, sizeof text, "%d", count);
+    kl_fields_add(&row, "count", text);
+    kl_answer_row(&row);
+    kl_fields_free(&row);
+    return true;
+}
+
+typedef bool verb(kl_site *site, const kl_fields *request, kl_failure *failure);
+
+static const struct {
+    const char *name;
+    verb *run;
+} verbs[] = {
+    {"check", kl_machine_check},         {"network_up", network_up},
+    {"network_down", network_down},      {"create", kl_machine_create},
+    {"list", kl_machine_list},           {"start", kl_machine_start},
+    {"power_off", kl_machine_power_off}, {"destroy", kl_machine_destroy},
+    {"address_set", address_set},        {"addresses", addresses},
+    {"connections", connections},        {"unpack", kl_image_unpack},
+    {"freeze", kl_image_freeze},         {"images", kl_image_list},
+    {"remove", kl_image_remove},
+};
+
+static bool dispatch(const char *name, const kl_fields *request, kl_failure *failure)
+{
+    kl_site site = {0};
+    const char *dir = kl_fields_get(request, "dir");
+    if (dir == NULL) {
+        kl_failure_set(failure, "invalid", 0, "no site");
+        return false;
+    }
+    if (!kl_site_open(&site, dir, failure))
+        return false;
+    for (size_t i = 0; i < sizeof verbs / sizeof verbs[0]; i++) {
+        if (strcmp(verbs[i].name, name) == 0)
+            return verbs[i].run(&site, request, failure);
+    }
+    kl_failure_set(failure, "invalid", 0, "no verb '%s'", name);
+    return false;
+}
+
+int kl_machine_main(int argc, char **argv)
+{
+    signal(SIGPIPE,
+           SIG_IGN); // kiln may end or lose its patience; the work is finished all the same
+    signal(SIGTERM, SIG_IGN);
+    kl_fields request = {0};
+    kl_failure failure = {0};
+    char block[4096];
+    ssize_t got;
+    while ((got = read(STDIN_FILENO, block, sizeof block)) > 0 || (got < 0 && errno == EINTR))
+        kl_buf_append(&request.bytes, block, got > 0 ? (size_t)got : 0);
+    bool ok = dispatch(argc > 2 ? argv[2] : "", &request, &failure);
+    kl_fields_free(&request);
+    if (!ok) {
+        kl_fields row = {0};
+        kl_fields_add(&row, "error", kl_failed(&failure) ? failure.kind : "error");
+        kl_fields_add(&row, "message", failure.message);
+        kl_answer_row(&row);
+        kl_fields_free(&row);
+    }
+    return ok ? 0 : 1;
+}

@@ -1,0 +1,283 @@
+// The network of a site. One router namespace has everything: the bridge of the machines, the map
+// of floating addresses, the way out. The host gets one cable and two routes; its firewall,
+// forwarding and bridges stay as they are.
+#include "io/machine.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+static bool has_program(const char *name)
+{
+    static const char *const places[] = {"/usr/sbin", "/usr/bin", "/sbin", "/bin",
+                                         "/usr/local/bin"};
+    char path[PATH_MAX];
+    for (size_t i = 0; i < sizeof places / sizeof places[0]; i++) {
+        snprintf(path, sizeof path, "%s/%s", places[i], name);
+        if (access(path, X_OK) == 0)
+            return true;
+    }
+    return false;
+}
+
+static bool batch(pid_t netns, const char *lines, kl_failure *failure)
+{
+    char *const argv[] = {"ip", "-batch", "-", NULL};
+    kl_command command = {.argv = argv, .input = lines, .netns = netns};
+    return kl_command_run(&command, NULL, failure);
+}
+
+static bool rules(pid_t netns, const char *text, kl_failure *failure)
+{
+    char *const argv[] = {"nft", "-f", "-", NULL};
+    kl_command command = {.argv = argv, .input = text, .netns = netns};
+    return kl_command_run(&command, NULL, failure);
+}
+
+// The sysctl files of a network namespace are seen by who is in it. (A missing one is fine: the
+// kernel has no such feature to switch off.)
+static bool set_sysctls(pid_t netns, kl_failure *failure)
+{
+    static const struct {
+        const char *path, *value;
+        bool must;
+    } settings[] = {
+        {"/proc/sys/net/ipv4/ip_forward", "1", true},
+        {"/proc/sys/net/bridge/bridge-nf-call-iptables", "0", false},
+    };
+    int status = 0;
+    pid_t pid = fork();
+    if (pid == 0) {
+        if (!kl_enter(netns, CLONE_NEWNET))
+            _exit(1);
+        for (size_t i = 0; i < sizeof settings / sizeof settings[0]; i++) {
+            int fd = open(settings[i].path, O_WRONLY);
+            if ((fd < 0 || write(fd, settings[i].value, 1) != 1) && settings[i].must)
+                _exit(1);
+        }
+        _exit(0);
+    }
+    while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
+        ;
+    if (status != 0)
+        kl_failure_set(failure, "unsupported", 0, "the router cannot forward packets");
+    return status == 0;
+}
+
+// The way out for package installation: a user-space NAT on a tap device of the router, so that
+// nothing of the host changes. Without the program machines reach each other and the host only.
+static bool start_uplink(const kl_site *site, kl_failure *failure)
+{
+    char netns[64], address[32], gateway[32], resolver[32], cgroup[PATH_MAX];
+    snprintf(netns, sizeof netns, "/proc/%d/ns/net", (int)site->router);
+    snprintf(address, sizeof address, "10.199.%d.2", site->block + 1);
+    snprintf(gateway, sizeof gateway, "10.199.%d.1", site->block + 1);
+    snprintf(resolver, sizeof resolver, "10.199.%d.53", site->block + 1);
+    char *const argv[] = {"pasta",
+                          "--quiet",
+                          "--runas",
+                          "0",
+                          "--config-net",
+                          "--netns-only",
+                          "--no-netns-quit",
+                          "--netns",
+                          "/proc/self/fd/0",
+                          "-I",
+                          "up0",
+                          "-a",
+                          address,
+                          "-n",
+                          "24",
+                          "-g",
+                          gateway,
+                          "--dns-forward",
+                          resolver,
+                          "-t",
+                          "none",
+                          "-u",
+                          "none",
+                          "-T",
+                          "none",
+                          "-U",
+                          "none",
+                          NULL};
+    if (!kl_cgroup_path(cgroup, sizeof cgroup, site, "router"))
+        return true;
+    // It gives its privileges up before it opens the router's network namespace by path, so it gets
+    // it open, as its standard input. It runs as the host's root, because /dev/net/tun may be
+    // root's alone, and shuts itself in (its own empty root, seccomp).
+    kl_command command = {.argv = argv, .input_file = netns, .cgroup = cgroup};
+    return kl_command_run(&command, NULL, failure);
+}
+
+bool kl_net_up(const kl_site *site, kl_failure *failure)
+{
+    int b = site->block;
+    bool uplink = has_program("pasta");
+    kl_buf host = {0}, inside = {0}, table = {0};
+    kl_buf_printf(&host,
+                  "link add kl-%s type veth peer name uplink netns %d\n"
+                  "addr add 10.199.%d.1/30 dev kl-%s\n"
+                  "link set kl-%s up\n"
+                  "route add 10.199.%d.0/24 via 10.199.%d.2\n"
+                  "route add 10.199.%d.0/24 via 10.199.%d.2\n",
+                  site->tag, (int)site->router, b, site->tag, site->tag, b + 2, b, b + 3, b);
+    // A fixed address of the bridge: it would otherwise change with its ports. A floating address
+    // of nobody is refused at once instead of hanging.
+    kl_buf_printf(&inside,
+                  "link set lo up\n"
+                  "link add br0 address 02:6b:69:6c:6e:01 type bridge forward_delay 0 stp_state 0\n"
+                  "addr add 10.199.%d.1/24 dev br0\n"
+                  "link set br0 up\n"
+                  "addr add 10.199.%d.2/30 dev uplink\n"
+                  "link set uplink up\n"
+                  "route add unreachable 10.199.%d.0/24\n",
+                  b + 2, b, b + 3);
+    // The hairpin rule lets a machine reach a floating address that is its own.
+    kl_buf_printf(&table,
+                  "table ip kiln {\n"
+                  "  map fip { type ipv4_addr : ipv4_addr; }\n"
+                  "  chain pre { type nat hook prerouting priority dstnat;\n"
+                  "    dnat to ip daddr map @fip; }\n"
+                  "  chain post { type nat hook postrouting priority srcnat;\n"
+                  "    ip saddr 10.199.%d.0/24 ip daddr 10.199.%d.0/24 ct status dnat masquerade;\n"
+                  "    oifname \"up0\" masquerade; }\n"
+                  "}\n",
+                  b + 2, b + 2);
+    bool ok = batch(0, kl_buf_text(&host), failure) &&
+              batch(site->router, kl_buf_text(&inside), failure) &&
+              set_sysctls(site->router, failure) &&
+              rules(site->router, kl_buf_text(&table), failure) &&
+              (!uplink || start_uplink(site, failure));
+    kl_buf_free(&host);
+    kl_buf_free(&inside);
+    kl_buf_free(&table);
+    return ok;
+}
+
+bool kl_net_down(const kl_site *site, kl_failure *failure)
+{
+    char line[64];
+    snprintf(line, sizeof line, "link del kl-%s\n", site->tag);
+    return batch(0, line, failure);
+}
+
+bool kl_net_attach(const kl_site *site, pid_t pid, const char *address, kl_failure *failure)
+{
+    char lines[512];
+    int last = atoi(strrchr(address, '.') + 1);
+    // Named by the process: the cable of a machine that has just gone, with this address, may still
+    // be there. The hardware address belongs to the address, so that nobody asks for it in vain.
+    snprintf(lines, sizeof lines,
+             "link add m%d type veth peer name eth0 address 02:6b:69:6d:%02x:%02x netns %d\n"
+             "link set m%d master br0 up\n",
+             (int)pid, (unsigned)site->block & 255, (unsigned)last & 255, (int)pid, (int)pid);
+    if (!batch(site->router, lines, failure))
+        return false;
+    snprintf(lines, sizeof lines,
+             "link set lo up\n"
+             "addr add %s/24 dev eth0\n"
+             "link set eth0 up\n"
+             "route add default via 10.199.%d.1\n",
+             address, site->block + 2);
+    return batch(pid, lines, failure);
+}
+
+static bool is_address(const char *text)
+{
+    unsigned a, b, c, d;
+    char end;
+    return text != NULL && sscanf(text, "%3u.%3u.%3u.%3u%c", &a, &b, &c, &d, &end) == 4 &&
+           strspn(text, "0123456789.") == strlen(text);
+}
+
+bool kl_net_assigned(const kl_site *site, kl_buf *out, kl_failure *failure)
+{
+    char *const argv[] = {"nft", "list", "map", "ip", "kiln", "fip", NULL};
+    kl_command command = {.argv = argv, .netns = site->router};
+    kl_buf text = {0};
+    bool ok = kl_command_run(&command, &text, failure);
+    const char *at = strstr(kl_buf_text(&text), "elements = {");
+    at = at != NULL ? at + strlen("elements = {") : "";
+    char from[64], to[64];
+    int used = 0;
+    while (ok && sscanf(at, " %63[0-9.] : %63[0-9.]%n", from, to, &used) == 2) {
+        kl_buf_printf(out, "%s %s\n", from, to);
+        at += used;
+        at += strspn(at, " ,\n\t");
+    }
+    kl_buf_free(&text);
+    return ok;
+}
+
+bool kl_net_assign(const kl_site *site, const char *address, const char *target,
+                   kl_failure *failure)
+{
+    if (!is_address(address) || (target != NULL && !is_address(target))) {
+        kl_failure_set(failure, "invalid", 0, "not an IPv4 address");
+        return false;
+    }
+    kl_buf map = {0};
+    if (!kl_net_assigned(site, &map, failure)) {
+        kl_buf_free(&map);
+        return false;
+    }
+    char start[72], text[256] = "";
+    snprintf(start, sizeof start, "%s ", address);
+    const char *line = strstr(kl_buf_text(&map), start);
+    bool assigned = line != NULL && (line == map.data || line[-1] == '\n');
+    kl_buf_free(&map);
+    int used = 0;
+    if (assigned)
+        used = snprintf(text, sizeof text, "delete element ip kiln fip { %s }\n", address);
+    if (target != NULL)
+        snprintf(text + used, sizeof text - (size_t)used, "add element ip kiln fip { %s : %s }\n",
+                 address, target);
+    return text[0] == '\0' || rules(site->router, text, failure); // one transaction
+}
+
+// In a child inside the namespace: the connection table has two tuples a line, what the client sent
+// to and who answers; the second one's source is the machine.
+static int count_connections(const char *address, const char *target)
+{
+    char line[512], to[80], from[80];
+    int count = 0;
+    FILE *in = fopen("/proc/self/net/nf_conntrack", "re");
+    if (in == NULL)
+        return 255;
+    snprintf(to, sizeof to, " dst=%s ", address);
+    snprintf(from, sizeof from, " src=%s ", target);
+    while (fgets(line, sizeof line, in) != NULL) {
+        if (strstr(line, "ESTABLISHED") != NULL && strstr(line, to) != NULL &&
+            strstr(line, from) != NULL)
+            count++;
+    }
+    fclose(in);
+    return count < 254 ? count : 254;
+}
+
+int kl_net_connections(const kl_site *site, const char *address, const char *target,
+                       kl_failure *failure)
+{
+    if (!is_address(address) || !is_address(target)) {
+        kl_failure_set(failure, "invalid", 0, "not an IPv4 address");
+        return -1;
+    }
+    pid_t pid = fork();
+    if (pid == 0)
+        _exit(kl_enter(site->router, CLONE_NEWNET) ? count_connections(address, target) : 255);
+    int status = 0;
+    while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
+        ;
+    if (pid < 0 || !WIFEXITED(status) || WEXITSTATUS(status) == 255) {
+        kl_failure_set(failure, "unsupported", 0,
+                       "the kernel shows no connection table (nf_conntrack)");
+        return -1;
+    }
+    return WEXITSTATUS(status);
+}

@@ -1,0 +1,297 @@
+// The shim: from a folder to a running machine. One process stays outside its PID namespace: it
+// mounts the root, starts PID 1 again when that asks for a reboot, and ends with it. All mounts and
+// the network live only in its namespaces, so killing its cgroup leaves nothing.
+#include "io/machine.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/capability.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+typedef struct shim {
+    const kl_site *site;
+    const char *name;
+    const char *layers;
+    int report;  // text of what failed; closed without a word when PID 1 runs
+    int attach;  // a byte comes when the cable is there
+    int payload; // cgroup.procs of PID 1's group, opened as the host's root
+    int pid_file;
+} shim;
+
+static void give_up(const shim *self, const char *what)
+{
+    dprintf(self->report, "%s: %s", what, strerror(errno));
+    _exit(1);
+}
+
+static void mount_or(const shim *self, const char *source, const char *target, const char *type,
+                     unsigned long flags, const char *data)
+{
+    if (mount(source, target, type, flags, data) != 0)
+        give_up(self, target);
+}
+
+// Device nodes are the host's, bound: a user namespace cannot make its own.
+static void make_dev(const shim *self)
+{
+    static const char *const nodes[] = {"null", "zero", "full", "random", "urandom", "tty"};
+    char from[64], to[64];
+    mount_or(self, "tmpfs", "dev", "tmpfs", MS_NOSUID, "mode=755,size=1m");
+    for (size_t i = 0; i < sizeof nodes / sizeof nodes[0]; i++) {
+        snprintf(from, sizeof from, "/dev/%s", nodes[i]);
+        snprintf(to, sizeof to, "dev/%s", nodes[i]);
+        int fd = open(to, O_CREAT | O_WRONLY | O_CLOEXEC, 0666);
+        if (fd >= 0)
+            close(fd);
+        mount_or(self, from, to, NULL, MS_BIND, NULL);
+    }
+    if (mkdir("dev/pts", 0755) != 0 || mkdir("dev/shm", 01777) != 0 ||
+        symlink("pts/ptmx", "dev/ptmx") != 0 || symlink("/proc/self/fd", "dev/fd") != 0 ||
+        symlink("/proc/self/fd/0", "dev/stdin") != 0 ||
+        symlink("/proc/self/fd/1", "dev/stdout") != 0 ||
+        symlink("/proc/self/fd/2", "dev/stderr") != 0)
+        give_up(self, "dev");
+    mount_or(self, "devpts", "dev/pts", "devpts", MS_NOSUID | MS_NOEXEC,
+             "newinstance,ptmxmode=0666,mode=620,gid=5");
+    mount_or(self, "tmpfs", "dev/shm", "tmpfs", MS_NOSUID | MS_NODEV, "mode=1777");
+}
+
+static void make_mounts(const shim *self)
+{
+    mount_or(self, "proc", "proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL);
+    mount_or(self, "sysfs", "sys", "sysfs", MS_NOSUID | MS_NODEV | MS_NOEXEC | MS_RDONLY, NULL);
+    mount_or(self, "cgroup2", "sys/fs/cgroup", "cgroup2", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL);
+    make_dev(self);
+    mount_or(self, "tmpfs", "run", "tmpfs", MS_NOSUID | MS_NODEV, "mode=755");
+    mount_or(self, "tmpfs", "tmp", "tmpfs", MS_NOSUID | MS_NODEV, "mode=1777");
+}
+
+// What no machine needs and what would reach beyond its namespaces if a kernel check were missing.
+static void drop_capabilities(void)
+{
+    static const int dropped[] = {CAP_SYS_MODULE,   CAP_SYS_RAWIO,     CAP_SYS_TIME,
+                                  CAP_SYSLOG,       CAP_MKNOD,         CAP_MAC_ADMIN,
+                                  CAP_MAC_OVERRIDE, CAP_AUDIT_CONTROL, CAP_BPF,
+                                  CAP_PERFMON,      CAP_WAKE_ALARM,    CAP_BLOCK_SUSPEND};
+    for (size_t i = 0; i < sizeof dropped / sizeof dropped[0]; i++)
+        prctl(PR_CAPBSET_DROP, dropped[i], 0, 0, 0); // one that the kernel lacks is dropped already
+}
+
+// PID 1 of the machine. The folder is the machine's root, mounted.
+static void become_init(const shim *self)
+{
+    char uuid[64];
+    if (write(self->payload, "0", 1) != 1)
+        give_up(self, "cgroup");
+    if (unshare(CLONE_NEWNS | CLONE_NEWCGROUP) != 0 ||
+        sethostname(self->name, strlen(self->name)) != 0)
+        give_up(self, "namespaces");
+    make_mounts(self);
+    if (syscall(SYS_pivot_root, ".", ".") != 0 || umount2(".", MNT_DETACH) != 0 || chdir("/") != 0)
+        give_up(self, "pivot_root");
+    drop_capabilities();
+
+    FILE *random = fopen("/proc/sys/kernel/random/uuid", "re");
+    if (random == NULL || fgets(uuid, 37, random) == NULL)
+        give_up(self, "uuid");
+    fclose(random);
+    char id[96]; // becomes the machine-id when /etc/machine-id is empty
+    snprintf(id, sizeof id, "container_uuid=%s", uuid);
+    char *const env[] = {"container=kiln", id, "PATH=/usr/sbin:/usr/bin:/sbin:/bin", NULL};
+    char *const argv[] = {"/sbin/init", NULL};
+    sigset_t none;
+    sigemptyset(&none);
+    sigprocmask(SIG_SETMASK, &none, NULL);
+    signal(SIGPIPE, SIG_DFL);
+    setsid();
+    int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+    if (null < 0 || dup2(null, 0) < 0 || dup2(null, 1) < 0 || dup2(null, 2) < 0)
+        give_up(self, "/dev/null");
+    fcntl(self->report, F_SETFD, FD_CLOEXEC); // its end tells that init runs
+    execve(argv[0], argv, env);
+    give_up(self, "/sbin/init");
+}
+
+static pid_t start_init(const shim *self)
+{
+    unsigned long flags = CLONE_NEWPID | CLONE_NEWUTS | CLONE_NEWIPC | SIGCHLD;
+    pid_t pid = (pid_t)syscall(SYS_clone, flags, NULL, NULL, NULL, NULL);
+    if (pid == 0)
+        become_init(self);
+    if (pid < 0)
+        give_up(self, "clone");
+    char text[32];
+    int length = snprintf(text, sizeof text, "%d\n", (int)pid);
+    if (pwrite(self->pid_file, text, (size_t)length, 0) != length ||
+        ftruncate(self->pid_file, length) != 0)
+        give_up(self, "pid");
+    return pid;
+}
+
+static void mount_root(const shim *self)
+{
+    char options[4096]; // the kernel takes a page; names are short, from the site's folder
+    int used = snprintf(options, sizeof options,
+                        "lowerdir=%s,upperdir=machines/%s/upper,workdir=machines/%s/work,userxattr",
+                        self->layers, self->name, self->name);
+    char root[PATH_MAX];
+    snprintf(root, sizeof root, "machines/%s/root", self->name);
+    errno = E2BIG;
+    if (used < 0 || (size_t)used >= sizeof options)
+        give_up(self, "too many layers");
+    if (mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) != 0)
+        give_up(self, "/");
+    mount_or(self, "overlay", root, "overlay", 0, options);
+    if (chdir(root) != 0)
+        give_up(self, root);
+}
+
+// Says nothing more to whoever started us; PID 1's own copy of the pipe ends with its exec.
+static void let_go(shim *self)
+{
+    int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+    dup2(null, 0);
+    dup2(null, 1);
+    dup2(null, 2);
+    close(self->report);
+    close(self->site->lock);
+    self->report = null;
+}
+
+static void run_shim(shim *self)
+{
+    char byte;
+    setsid();
+    prctl(PR_SET_NAME, "kiln-machine");
+    if (chdir(self->site->dir) != 0 || !kl_enter(self->site->router, CLONE_NEWUSER))
+        give_up(self, "user namespace");
+    if (unshare(CLONE_NEWNS | CLONE_NEWNET) != 0)
+        give_up(self, "namespaces");
+    mount_root(self);
+    if (write(self->report, "\n", 1) != 1 || read(self->attach, &byte, 1) != 1)
+        _exit(1);
+    for (bool first = true;; first = false) {
+        int status = 0;
+        pid_t pid = start_init(self);
+        if (first)
+            let_go(self);
+        while (waitpid(pid, &status, 0) != pid) {
+            if (errno != EINTR)
+                _exit(1);
+        }
+        // reboot(2): in a PID namespace a restart ends its init by SIGHUP, a halt by SIGINT.
+        if (!WIFSIGNALED(status) || WTERMSIG(status) != SIGHUP)
+            _exit(0);
+    }
+}
+
+// systemd in the machine must own its group: it makes its own below.
+static bool give_group(const char *path, kl_failure *failure)
+{
+    static const char *const files[] = {"", "/cgroup.procs", "/cgroup.subtree_control",
+                                        "/cgroup.threads"};
+    char file[PATH_MAX + 32];
+    for (size_t i = 0; i < sizeof files / sizeof files[0]; i++) {
+        snprintf(file, sizeof file, "%s%s", path, files[i]);
+        if (chown(file, KL_SITE_UID, KL_SITE_UID) != 0) {
+            kl_failure_errno(failure, errno, file);
+            return false;
+        }
+    }
+    return true;
+}
+
+static bool open_groups(shim *self, char *outer, size_t size, kl_failure *failure)
+{
+    char name[300], path[PATH_MAX];
+    snprintf(name, sizeof name, "%s/payload", self->name);
+    if (!kl_cgroup_make(path, sizeof path, self->site, name, failure) || !give_group(path, failure))
+        return false;
+    strncat(path, "/cgroup.procs", sizeof path - strlen(path) - 1);
+    self->payload = open(path, O_WRONLY | O_CLOEXEC);
+    kl_site_path(self->site, path, sizeof path, "machines/%s/pid", self->name);
+    self->pid_file = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0644);
+    if (self->payload < 0 || self->pid_file < 0) {
+        kl_failure_errno(failure, errno, path);
+        return false;
+    }
+    snprintf(name, sizeof name, "%s/shim", self->name);
+    return kl_cgroup_make(outer, size, self->site, name, failure);
+}
+
+// Reads what the shim reports: a line when its root is mounted, then nothing, or what failed.
+static bool see_it_run(const shim *self, pid_t pid, int report, int attach, const char *address,
+                       kl_failure *failure)
+{
+    char text[512];
+    ssize_t got = read(report, text, sizeof text - 1);
+    if (got == 1 && text[0] == '\n') {
+        if (!kl_net_attach(self->site, pid, address, failure))
+            return false;
+        if (write(attach, "", 1) != 1)
+            got = -1;
+        else if ((got = read(report, text, sizeof text - 1)) == 0)
+            return true; // every copy of the pipe is closed: init runs
+    }
+    text[got > 0 ? got : 0] = '\0';
+    kl_failure_set(failure, "unsupported", 0, "machine %s does not start: %s", self->name,
+                   got > 0 ? text : "its shim died");
+    return false;
+}
+
+static pid_t fork_shim(shim *self, const char *group, const int *report, const int *attach)
+{
+    pid_t pid = fork();
+    if (pid != 0)
+        return pid;
+    char path[PATH_MAX + 16];
+    close(report[0]);
+    close(attach[1]);
+    snprintf(path, sizeof path, "%s/cgroup.procs", group);
+    int fd = open(path, O_WRONLY | O_CLOEXEC);
+    if (fd < 0 || write(fd, "0", 1) != 1)
+        give_up(self, path);
+    close(fd);
+    run_shim(self);
+    _exit(1);
+}
+
+bool kl_shim_boot(const kl_site *site, const char *name, const char *layers, const char *address,
+                  kl_failure *failure)
+{
+    char group[PATH_MAX];
+    int report[2], attach[2];
+    shim self = {.site = site, .name = name, .layers = layers, .payload = -1, .pid_file = -1};
+    if (!open_groups(&self, group, sizeof group, failure))
+        return false;
+    if (pipe2(report, O_CLOEXEC) != 0 || pipe2(attach, O_CLOEXEC) != 0) {
+        kl_failure_errno(failure, errno, "pipe");
+        return false;
+    }
+    self.report = report[1];
+    self.attach = attach[0];
+    pid_t pid = fork_shim(&self, group, report, attach);
+    close(report[1]);
+    close(attach[0]);
+    close(self.payload);
+    close(self.pid_file);
+    bool ok = pid > 0 && see_it_run(&self, pid, report[0], attach[1], address, failure);
+    close(report[0]);
+    close(attach[1]);
+    if (!ok) {
+        kl_failure ignored;
+        if (kl_cgroup_path(group, sizeof group, site, name))
+            kl_cgroup_destroy(group, &ignored);
+    }
+    return ok;
+}

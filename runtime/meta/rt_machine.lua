@@ -1,0 +1,104 @@
+---@meta rt.machine
+
+---Local machines: Linux from a root file system, in namespaces of its own, with systemd as PID 1.
+---They live on when kiln ends. `dir` is the site's folder: its images, machines and network.
+---Failures: denied (not root), unsupported, not_found, exists, invalid, limit, exit, io, timeout. A
+---cancelled call is left, not undone.
+local machine = {}
+
+---@class rt.machine.Row
+---@field name string
+---@field address string of the site's own net; the host reaches it
+---@field state "running"|"stopped"
+---@field image string
+---@field token? string
+---@field data? string
+---@field created integer seconds since 1970
+
+---Tries each thing that machines need of the host.
+---@async
+---@param options { dir: string }
+---@return { name: string, ok: boolean, message: string, remedy: string? }[]? rows
+---@return table? err
+function machine.check(options) end
+
+---Starts the site's network, or leaves the one that runs.
+---@async
+---@param options { dir: string }
+---@return { machine_net: string, address_net: string }? nets "10.199.77.0/24"
+---@return table? err
+function machine.network_up(options) end
+
+---Ends the site's network; nothing of it stays on the host.
+---@async
+---@param options { dir: string }
+---@return true? done
+---@return table? err
+function machine.network_down(options) end
+
+---Creates a machine and boots it; returns when its PID 1 runs. One with the same name and token is
+---taken as it is.
+---@async
+---@param options { dir: string, name: string, image: string, user_data: (string|rt.Secret)?,
+---  token: string?, data: string? } name of a-z, 0-9 and -; data is kept with it
+---@return rt.machine.Row? row
+---@return table? err
+function machine.create(options) end
+
+---Lists the site's machines.
+---@async
+---@param options { dir: string }
+---@return rt.machine.Row[]? rows
+---@return table? err
+function machine.list(options) end
+
+---Boots a stopped machine.
+---@async
+---@param options { dir: string, name: string }
+---@return rt.machine.Row? row
+---@return table? err
+function machine.start(options) end
+
+---Switches a machine off in good order; what does not end in time is cut off.
+---@async
+---@param options { dir: string, name: string, within: number? } seconds (30)
+---@return true? done
+---@return table? err
+function machine.power_off(options) end
+
+---Destroys a machine with everything that it had; fine when it is gone.
+---@async
+---@param options { dir: string, name: string }
+---@return true? done
+---@return table? err
+function machine.destroy(options) end
+
+---Points a floating address to a machine's, or to none, in one transaction.
+---@async
+---@param options { dir: string, address: string, target: string? }
+---@return true? done
+---@return table? err
+function machine.address_set(options) end
+
+---Lists the floating addresses that point somewhere.
+---@async
+---@param options { dir: string }
+---@return { address: string, target: string }[]? rows
+---@return table? err
+function machine.addresses(options) end
+
+---Counts established TCP connections that came to a floating address and go to a machine's.
+---@async
+---@param options { dir: string, address: string, target: string }
+---@return integer? count
+---@return table? err
+function machine.connections(options) end
+
+---Unpacks a root file system's archive (tar, zstd) into an image; leaves one that is there.
+---@async
+---@param options { dir: string, tar: string, image: string, token: string?, data: string? }
+---@return table? row
+---@return table? err
+function machine.unpack(options) end
+
+return machine

@@ -1,0 +1,44 @@
+// rt.machine: local machines, their network and floating addresses, through the machine helper.
+#include "prim/machine_call.h"
+#include "prim/prims.h"
+
+#define VERB(function, verb, answer, timeout, ...)                                                 \
+    static int function(lua_State *L)                                                              \
+    {                                                                                              \
+        static const kl_machine_verb what = {verb, answer, timeout, {__VA_ARGS__}};                \
+        return kl_machine_call(L, &what);                                                          \
+    }
+
+VERB(machine_check, "check", KL_MACHINE_ROWS, 60, NULL)
+VERB(machine_network_up, "network_up", KL_MACHINE_ROW, 60, NULL)
+VERB(machine_network_down, "network_down", KL_MACHINE_ROW, 60, NULL)
+VERB(machine_create, "create", KL_MACHINE_ROW, 120, "!name", "!image", "user_data", "token", "data")
+VERB(machine_list, "list", KL_MACHINE_ROWS, 60, NULL)
+VERB(machine_start, "start", KL_MACHINE_ROW, 120, "!name")
+VERB(machine_power_off, "power_off", KL_MACHINE_ROW, 60, "!name", "within")
+VERB(machine_destroy, "destroy", KL_MACHINE_ROW, 120, "!name")
+VERB(machine_address_set, "address_set", KL_MACHINE_ROW, 60, "!address", "target")
+VERB(machine_addresses, "addresses", KL_MACHINE_ROWS, 60, NULL)
+VERB(machine_connections, "connections", KL_MACHINE_COUNT, 60, "!address", "!target")
+VERB(machine_unpack, "unpack", KL_MACHINE_ROW, 900, "!tar", "!image", "token", "data")
+
+static const luaL_Reg machine_functions[] = {{"check", machine_check},
+                                             {"network_up", machine_network_up},
+                                             {"network_down", machine_network_down},
+                                             {"create", machine_create},
+                                             {"list", machine_list},
+                                             {"start", machine_start},
+                                             {"power_off", machine_power_off},
+                                             {"destroy", machine_destroy},
+                                             {"address_set", machine_address_set},
+                                             {"addresses", machine_addresses},
+                                             {"connections", machine_connections},
+                                             {"unpack", machine_unpack},
+                                             {NULL, NULL}};
+
+KL_PRIM(machine)
+{
+    kl_machine_open(L);
+    luaL_newlib(L, machine_functions);
+    return 1;
+}
