@@ -2,10 +2,9 @@ local proc = require "rt.proc"
 local sh = require "kiln.sh"
 
 local nasty = {
-  "", " ", "a b", "'", "''", "'a'b'", '"', "\\", "\\'", "$HOME", "`id`", "$(id)", "a\nb", "\n", "\t",
-  "*", "?", "[a-z]", "~", "~root", "-n", "--", "#x", "x#y", "!", "!!", "a;b", "a&b", "a|b", "a>b",
-  "{a,b}",
-  "a=b", "ünï", "\1\127\255", "%s", "\\n", "if", "while", ("x'"):rep(500),
+  "", " ", "a b", "'", "''", "'a'b'", '"', "\\", "\\'", "$HOME", "`id`", "$(id)", "a\nb", "\n",
+  "\t", "*", "?", "[a-z]", "~", "~root", "-n", "--", "#x", "x#y", "!", "!!", "a;b", "a&b", "a|b",
+  "a>b", "{a,b}", "a=b", "ünï", "\1\127\255", "%s", "\\n", "if", "while", ("x'"):rep(500),
 }
 
 local function shell(text)

@@ -9,9 +9,10 @@ local allowed = {
   examples = { "^kiln%.", "^recipes%." },
 }
 
----What the local provider's C side is; its driver is the one file below kiln.* that may see it.
+---The local provider is no client of a cloud: it makes one, with this host's files and programs.
 local exceptions = {
-  ["providers/local"] = { "^rt%.machine$", "^rt%.snapshot$" },
+  ["providers/local"] = { "^rt%.machine$", "^rt%.snapshot$", "^rt%.fs$", "^rt%.proc$", "^rt%.json$",
+    "^rt%.crypto$", "^rt%.timer$" },
 }
 
 local function matches(patterns, module)

@@ -1,0 +1,210 @@
+---The base root file system of local machines: made once by mmdebstrap, kept as an archive,
+---unpacked once into an image. The archive's name carries a hash of all that it is made from.
+---
+---What is in it and why: a minimal Debian with systemd, sshd and cloud-init, set up so that a
+---machine takes its address from outside and its user-data from NoCloud's seed folder.
+local crypto = require "rt.crypto"
+local fs = require "rt.fs"
+local machine = require "rt.machine"
+local proc = require "rt.proc"
+local error_ = require "kiln.error"
+local mirror = require "providers.local.mirror"
+
+local base = {}
+
+---Base images by the name that recipes use.
+local suites = { ["debian-13"] = "trixie" }
+
+local packages = {
+  "systemd", "systemd-sysv", "dbus", "openssh-server", "cloud-init", "curl", "ca-certificates",
+  "iproute2", "procps",
+}
+
+---Nobody reads documentation on a machine that is thrown away.
+local left_out = { "/usr/share/man/*", "/usr/share/doc/*", "/usr/share/locale/*",
+  "/usr/share/info/*" }
+
+---cloud-init's settings (https://cloudinit.readthedocs.io/en/latest/reference/): one data source,
+---so none is searched for; root may log in; no user and no key that nobody asked for.
+local cloud_config = [[
+datasource_list: [ NoCloud ]
+network: {config: disabled}
+disable_root: false
+users: []
+locale: false
+ssh_deletekeys: true
+ssh_genkeytypes: [ed25519]
+no_ssh_fingerprints: true
+ssh: {emit_keys_to_console: false}
+]]
+
+---Units that have nothing to do on a machine without devices, consoles and a long life.
+local masked = {
+  "apt-daily.timer", "apt-daily-upgrade.timer", "dpkg-db-backup.timer", "e2scrub_all.timer",
+  "fstrim.timer", "console-getty.service", "getty@tty1.service", "getty-static.service",
+  "cloud-init-hotplugd.socket", "systemd-udevd.service", "systemd-udevd-control.socket",
+  "systemd-udevd-kernel.socket", "dev-hugepages.mount", "sys-fs-fuse-connections.mount",
+  "systemd-firstboot.service",
+}
+
+---Runs in the finished root ($1). The machine-id stays as an empty file: absent, systemd would take
+---every boot for a first one. The two marks keep ldconfig and others from running at first boots.
+local function prepare_script()
+  return table.concat({
+    "set -eu",
+    "printf '%s' '" .. cloud_config .. "' > \"$1/etc/cloud/cloud.cfg.d/90_kiln.cfg\"",
+    "rm -f \"$1\"/etc/ssh/ssh_host_* \"$1/etc/hostname\" \"$1/etc/resolv.conf\""
+      .. " \"$1/var/lib/dbus/machine-id\"",
+    ": > \"$1/etc/machine-id\"",
+    "for unit in " .. table.concat(masked, " ") .. "; do",
+    "  ln -sf /dev/null \"$1/etc/systemd/system/$unit\"",
+    "done",
+    "touch \"$1/etc/.updated\" \"$1/var/.updated\"",
+  }, "\n")
+end
+
+---Gives the suite and the archive's name of a base. Raises `not_found` for a name that is none.
+---@param name string "debian-13"
+---@return string suite
+---@return string stem "base-trixie-0123456789ab"; the archive is `stem`.tar.zst, the image `stem`
+local function identify(name)
+  local suite = suites[name]
+  if not suite then
+    error_.raise { kind = "not_found",
+      message = ("there is no base image '%s'; the local cloud has debian-13"):format(name) }
+  end
+  local inputs = table.concat({
+    suite, table.concat(packages, ","), table.concat(left_out, ","), prepare_script(),
+  }, "\n")
+  return suite, ("base-%s-%s"):format(suite, crypto.sha256(inputs):sub(1, 12))
+end
+
+---Runs under the lock: two kilns make the base once, and what a dead one left goes away first.
+---$1 archive, $2 unfinished archive, $3 its scratch folder; the rest is the command.
+local guarded = [[
+archive=$1 part=$2 scratch=$3
+shift 3
+if [ -e "$archive" ]; then exit 0; fi
+rm -rf --one-file-system "$part" "$scratch"
+mkdir "$scratch"
+TMPDIR=$scratch; export TMPDIR
+"$@" && sync "$part" && mv "$part" "$archive"
+status=$?
+rm -rf --one-file-system "$part" "$scratch"
+exit $status
+]]
+
+local function command(suite, part, sources)
+  local argv = {
+    "mmdebstrap", "--variant=apt",
+    "--include=" .. table.concat(packages, ","), "--customize-hook=" .. prepare_script(),
+  }
+  for _, pattern in ipairs(left_out) do argv[#argv + 1] = "--dpkgopt=path-exclude=" .. pattern end
+  if sources.keyring then argv[#argv + 1] = "--keyring=" .. sources.keyring end
+  argv[#argv + 1] = suite
+  argv[#argv + 1] = part
+  for _, line in ipairs(sources.lines) do argv[#argv + 1] = line end
+  return argv
+end
+
+local function failed(done, sources, last)
+  local text = table.concat(last, "\n")
+  if text:find("Could not resolve", 1, true) or text:find("Could not connect", 1, true)
+    or text:find("Unable to connect", 1, true) or text:find("Connection failed", 1, true)
+    or text:find("Network is unreachable", 1, true) then
+    error_.raise { kind = "unreachable", output = text, message = (
+      "the base root file system needs packages from %s, which does not answer; check the network "
+      .. "or the proxy (http_proxy), or name another mirror by KILN_DEBIAN_MIRROR")
+      :format(sources.mirror) }
+  end
+  error_.raise { kind = "exit", code = done.code, output = text,
+    message = ("mmdebstrap could not make the base root file system from %s (%s): %s"):format(
+      sources.mirror, done.signal and "signal " .. done.signal or "status " .. done.code,
+      last[#last] or "it said nothing") }
+end
+
+---mmdebstrap's own progress bars are not lines worth showing.
+local function worth_telling(line)
+  return line:match("^I: (.*)$") or line:match("^[EW]: .*$")
+end
+
+---Runs the guarded command; nil when another kiln has the lock.
+local function attempt(argv, progress, sources)
+  local child <close> = error_.check(proc.start { argv = argv, timeout = 1800, grace = 10 })
+  local last = {}
+  while true do
+    local line = child:read_line()
+    if line == nil then break end
+    last[#last + 1] = line
+    if #last > 12 then table.remove(last, 1) end
+    local told = worth_telling(line)
+    if told then progress(told) end
+  end
+  local done = error_.check(child:wait())
+  if done.code == 75 then return nil end
+  if done.code ~= 0 then failed(done, sources, last) end
+  return true
+end
+
+local function quiet() end
+
+---Makes the archive of a base, unless it is there. Only one kiln does so at a time; the others wait
+---for it. What was cut off leaves nothing that is taken for whole.
+---Raises `not_found`, `unreachable`, `exit`, `unsupported`, `io`.
+---@async
+---@param folder string where archives are kept
+---@param name string "debian-13"
+---@param progress? fun(text: string) called with every line of progress
+---@return string path of the archive
+function base.archive(folder, name, progress)
+  progress = progress or quiet
+  local suite, stem = identify(name)
+  local path = ("%s/%s.tar.zst"):format(folder, stem)
+  if fs.stat(path) then return path end
+  error_.check(fs.mkdir(folder, { parents = true }))
+  local sources = mirror.sources(suite)
+  local part = ("%s/part-%s.tar.zst"):format(folder, stem)
+  local guard = { "sh", "-c", guarded, "sh", path, part, folder .. "/scratch",
+    table.unpack(command(suite, part, sources)) }
+  progress(("making the base root file system from %s; this happens once"):format(sources.mirror))
+  local lock = folder .. "/lock"
+  if attempt({ "flock", "-n", "-E", "75", lock, table.unpack(guard) }, progress, sources) then
+    return path
+  end
+  progress "another kiln is making it; waiting for that one"
+  attempt({ "flock", lock, table.unpack(guard) }, progress, sources)
+  return path
+end
+
+---Gives the image's name of a base, whether it is there or not.
+---@param name string
+---@return string
+function base.image_name(name)
+  return (select(2, identify(name)))
+end
+
+---Tells whether a base's archive is there.
+---@param folder string
+---@param name string
+---@return boolean
+function base.is_archived(folder, name)
+  return fs.stat(("%s/%s.tar.zst"):format(folder, base.image_name(name))) ~= nil
+end
+
+---Makes the image of a base: the archive, then unpacked into the site.
+---@async
+---@param site { dir: string, archives: string }
+---@param name string
+---@param data string kept with the image
+---@param progress? fun(text: string)
+---@return table row of rt.machine
+function base.image(site, name, data, progress)
+  progress = progress or quiet
+  local path = base.archive(site.archives, name, progress)
+  progress "unpacking it"
+  return error_.check(machine.unpack {
+    dir = site.dir, tar = path, image = base.image_name(name), data = data,
+  })
+end
+
+return base

@@ -1,0 +1,299 @@
+---The local cloud: real machines on this host, made of namespaces by rt.machine.
+---
+---A site is a folder with images, machines and a network of its own: `KILN_LOCAL_DIR`, else
+---/var/lib/kiln for root and ~/.local/share/kiln for others.
+local fs = require "rt.fs"
+local json = require "rt.json"
+local machine = require "rt.machine"
+local proc = require "rt.proc"
+local snapshot = require "rt.snapshot"
+local error_ = require "kiln.error"
+local addresses = require "providers.local.addresses"
+local base = require "providers.local.base"
+
+local local_ = {}
+
+---@class kiln.local.Driver
+---@field name string
+---@field capabilities table<string, boolean>
+---@field private site { dir: string, archives: string }
+local Driver = {}
+Driver.__index = Driver
+
+local capabilities = {
+  images = true, addresses = true, connections = true, tags = true, user_data = true,
+  load_balancers = false, databases = false, dns = false, volumes = false, firewalls = false,
+  sizes = false,
+}
+
+local function site_folder()
+  local named = proc.getenv "KILN_LOCAL_DIR"
+  if named and named ~= "" then return named end
+  if proc.info().uid == 0 then return "/var/lib/kiln" end
+  local data = proc.getenv "XDG_DATA_HOME"
+  return (data and data ~= "" and data or (proc.getenv "HOME" or "") .. "/.local/share") .. "/kiln"
+end
+
+---Makes the driver.
+---@param options { dir: string?, archives: string? } the site's folder; where archives of base root
+---  file systems are kept (`KILN_LOCAL_BASE`, else base/ in the site)
+---@return kiln.local.Driver
+function local_.new(options)
+  local dir = options.dir or site_folder()
+  local kept = proc.getenv "KILN_LOCAL_BASE"
+  local archives = options.archives or (kept ~= "" and kept or nil) or dir .. "/base"
+  return setmetatable({
+    name = "local", capabilities = capabilities, site = { dir = dir, archives = archives },
+  }, Driver)
+end
+
+---What rt.machine keeps for us, as JSON: tags and whatever else came along.
+local function unpacked(row)
+  return row.data and row.data ~= "" and json.decode(row.data) or {}
+end
+
+local function machine_row(row)
+  local kept = unpacked(row)
+  return {
+    id = row.name, name = row.name, address = row.address, state = row.state, image = row.image,
+    tags = kept.tags or {}, token = row.token, created = math.tointeger(tonumber(row.created)),
+  }
+end
+
+local function image_row(row)
+  local kept = unpacked(row)
+  return {
+    id = row.name, name = kept.name or row.name, token = row.token, digest = row.digest,
+    created = math.tointeger(tonumber(row.created)), bytes = math.tointeger(tonumber(row.bytes)),
+    data = kept.data or {}, tags = kept.tags or {},
+  }
+end
+
+local function rows_of(list, make)
+  local rows = {}
+  for index, row in ipairs(list) do rows[index] = make(row) end
+  table.sort(rows, function(a, b)
+    if (a.created or 0) ~= (b.created or 0) then return (a.created or 0) < (b.created or 0) end
+    return a.id < b.id
+  end)
+  return rows
+end
+
+local function first(rows, matches)
+  for _, row in ipairs(rows) do
+    if matches(row) then return row end
+  end
+end
+
+---Tells what this host lacks for local machines, and what to do about it.
+---@async
+---@return { name: string, ok: boolean, message: string, remedy: string? }[]
+function Driver:check()
+  local rows = error_.check(machine.check { dir = self.site.dir })
+  local there = base.is_archived(self.site.archives, "debian-13") or
+    fs.stat(("%s/images/%s"):format(self.site.dir, base.image_name "debian-13")) ~= nil
+  rows[#rows + 1] = {
+    name = "base", ok = true,
+    message = there and "the base root file system is prepared"
+      or "the base root file system is made by the first run (about a minute, 70 MB)",
+  }
+  return rows
+end
+
+---Raises `unsupported`, with every remedy, when the host cannot run machines.
+local function require_host(self)
+  local lacking = {}
+  for _, row in ipairs(self:check()) do
+    if not row.ok then
+      lacking[#lacking + 1] = ("%s (%s): %s"):format(row.name, row.message, row.remedy or "")
+    end
+  end
+  if #lacking > 0 then
+    error_.raise { kind = "unsupported", message = "this host cannot run local machines yet: "
+      .. table.concat(lacking, "; ") .. "; see `kiln doctor`" }
+  end
+end
+
+---Gives the base image; makes it where it is not there yet.
+---Raises `not_found`, `unsupported`, `unreachable`, `exit`.
+---@async
+---@param name string "debian-13"
+---@param progress? fun(text: string)
+---@return table image
+function Driver:base_image(name, progress)
+  local id = base.image_name(name)
+  local function made(row)
+    row.name, row.detail = name, id
+    return row
+  end
+  local there = first(self:images(), function(row) return row.id == id end)
+  if there then return made(there) end
+  require_host(self)
+  local data = json.encode { name = name, data = { base = id } }
+  return made(image_row(base.image(self.site, name, data, progress)))
+end
+
+---Creates a machine; one with the same name and token is taken as it is.
+---Raises `not_found` (no such image), `exists`, `invalid`, `limit`, `unsupported`.
+---@async
+---@param spec { name: string, token: string, image: string, user_data: string?, tags: table?,
+---  size: string? } a local machine has the host's size
+---@return table machine
+function Driver:create_machine(spec)
+  return machine_row(error_.check(machine.create {
+    dir = self.site.dir, name = spec.name, token = spec.token, image = spec.image,
+    user_data = spec.user_data, data = json.encode { tags = spec.tags or {} },
+  }))
+end
+
+---Lists machines.
+---@async
+---@param filter? { tag: string? } "key" or "key=value"
+---@return table[]
+function Driver:machines(filter)
+  local rows = rows_of(error_.check(machine.list { dir = self.site.dir }), machine_row)
+  local tag = filter and filter.tag
+  if not tag then return rows end
+  local key, value = tag:match("^([^=]*)=(.*)$")
+  local kept = {}
+  for _, row in ipairs(rows) do
+    local has = row.tags[key or tag]
+    if has ~= nil and (value == nil or tostring(has) == value) then kept[#kept + 1] = row end
+  end
+  return kept
+end
+
+---Gives a machine by its id.
+---@async
+---@param id string
+---@return table?
+function Driver:machine(id)
+  return first(self:machines(), function(row) return row.id == id end)
+end
+
+---Gives the machine that was created with a token.
+---@async
+---@param token string
+---@return table?
+function Driver:find_machine(token)
+  return first(self:machines(), function(row) return row.token == token end)
+end
+
+---Switches a machine off in good order and waits until it is. Raises `not_found`.
+---@async
+---@param id string
+function Driver:power_off(id)
+  error_.check(machine.power_off { dir = self.site.dir, name = id, within = 30 })
+end
+
+---Destroys a machine; one that is gone already is fine.
+---@async
+---@param id string
+function Driver:destroy_machine(id)
+  error_.check(machine.destroy { dir = self.site.dir, name = id })
+end
+
+---Freezes a stopped machine into an image; the machine can only be destroyed afterwards.
+---Raises `not_found`, `invalid` (it runs), `exists`.
+---@async
+---@param spec { machine: string, name: string, token: string?, tags: table?, data: table? }
+---@return table image
+function Driver:snapshot(spec)
+  return image_row(error_.check(snapshot.freeze {
+    dir = self.site.dir, name = spec.machine, image = spec.name, token = spec.token,
+    data = json.encode { name = spec.name, tags = spec.tags or {}, data = spec.data or {} },
+  }))
+end
+
+---Lists images, bases too.
+---@async
+---@return table[]
+function Driver:images()
+  return rows_of(error_.check(snapshot.list { dir = self.site.dir }), image_row)
+end
+
+---Finds an image by name or token.
+---@async
+---@param key { name: string?, token: string? }
+---@return table?
+function Driver:find_image(key)
+  return first(self:images(), function(row)
+    return (key.token ~= nil and row.token == key.token)
+      or (key.name ~= nil and (row.name == key.name or row.id == key.name))
+  end)
+end
+
+---Deletes an image; one that is gone already is fine. Raises `exists` when something stands on it.
+---@async
+---@param id string
+function Driver:destroy_image(id)
+  error_.check(snapshot.remove { dir = self.site.dir, image = id })
+end
+
+---Lists floating addresses.
+---@async
+---@return table[]
+function Driver:addresses()
+  return addresses.list(self.site, self:machines())
+end
+
+---Finds a floating address by name.
+---@async
+---@param name string
+---@return table?
+function Driver:address(name)
+  return first(self:addresses(), function(row) return row.name == name end)
+end
+
+local function address_by_id(self, id)
+  local row = first(self:addresses(), function(one) return one.id == id end)
+  if not row then
+    error_.raise { kind = "not_found", message = ("there is no floating address %s"):format(id) }
+  end
+  return row
+end
+
+---Makes a floating address; one of that name is taken as it is.
+---@async
+---@param spec { name: string, token: string? }
+---@return table address
+function Driver:create_address(spec)
+  return address_by_id(self, addresses.create(self.site, spec.name, spec.token))
+end
+
+---Points an address to a machine, or to none. Established connections stay where they are.
+---Raises `not_found`.
+---@async
+---@param id string
+---@param machine_id? string
+function Driver:assign_address(id, machine_id)
+  local row = address_by_id(self, id)
+  local target = machine_id and self:machine(machine_id)
+  if machine_id and not target then
+    error_.raise { kind = "not_found", message = ("there is no machine %s to point %s to")
+      :format(machine_id, row.ip) }
+  end
+  addresses.assign(self.site, id, target and target.address)
+end
+
+---Gives an address back; one that is gone already is fine.
+---@async
+---@param id string
+function Driver:destroy_address(id)
+  addresses.destroy(self.site, id)
+end
+
+---Counts established connections that came through an address and go to a machine.
+---@async
+---@param id string
+---@param machine_id string
+---@return integer
+function Driver:connections(id, machine_id)
+  local row, target = address_by_id(self, id), self:machine(machine_id)
+  if not target then return 0 end
+  return error_.check(machine.connections {
+    dir = self.site.dir, address = row.ip, target = target.address,
+  })
+end
+
+return local_
