@@ -51,6 +51,9 @@ bool kl_site_open(kl_site *site, const char *dir, kl_failure *failure);
 // One helper at a time changes what is shared. Waits.
 bool kl_site_lock(kl_site *site, kl_failure *failure);
 void kl_site_unlock(kl_site *site);
+// One helper at a time works on a machine or an image: by its name. Held to the helper's end, not
+// by what it starts. Take it before the site's lock. `wait` false: fails at once if it is taken.
+bool kl_site_claim(const kl_site *site, const char *name, bool wait, kl_failure *failure);
 // Starts the router and its network, or leaves the one that runs.
 bool kl_site_up(kl_site *site, kl_failure *failure);
 // Ends the router; refused while a machine runs. Leaves no namespace, interface, route, process.
@@ -79,9 +82,9 @@ typedef struct kl_command {
     const char *input;      // NULL: none
     const char *input_file; // instead of `input`
     pid_t netns;
-    pid_t userns;       // its user and mount namespace, as its root
+    pid_t userns;       // its user namespace, as its root
     const char *cgroup; // folder to join; NULL: stay
-    const char *dir;    // where to start; NULL: stay
+    const char *dir;    // where to start, reached as the host's root; NULL: stay
 } kl_command;
 // `out` gets both streams and may be NULL. False when it cannot start or ends with another status
 // than 0: the failure has its last words.
@@ -103,6 +106,11 @@ bool kl_cgroup_destroy(const char *path, kl_failure *failure);
 // Boots a machine whose folder is ready; returns when its PID 1 runs.
 bool kl_shim_boot(const kl_site *site, const char *name, const char *layers, const char *address,
                   kl_failure *failure);
+
+// In what becomes a machine's PID 1: refuses system calls that reach for the host.
+bool kl_shim_filter(void);
+// Cleans a stopped machine's merged root of its identity; changes its upper layer only.
+bool kl_scrub(const kl_site *site, const char *machine, const char *layers, kl_failure *failure);
 
 // "images/a/fs:images/b/fs", the layers of an image from the top; false: no such image.
 bool kl_image_layers(const kl_site *site, const char *image, kl_buf *out, kl_failure *failure);

@@ -46,8 +46,7 @@ static void become(const kl_command *command, int input, int output)
     if (ready && command->netns != 0)
         ready = kl_enter(command->netns, CLONE_NEWNET);
     if (ready && command->userns != 0)
-        ready = kl_enter(command->userns, CLONE_NEWUSER | CLONE_NEWNS) &&
-                (command->dir == NULL || chdir(command->dir) == 0);
+        ready = kl_enter(command->userns, CLONE_NEWUSER);
     if (ready) {
         signal(SIGPIPE, SIG_DFL);
         dup2(input, STDIN_FILENO);

@@ -6,6 +6,7 @@
 
 #include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <openssl/evp.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -74,7 +75,11 @@ static bool publish(const kl_site *site, const char *part, const char *name, con
         return false;
     kl_site_path(site, from, sizeof from, "images/%s", part);
     kl_site_path(site, to, sizeof to, "images/%s", name);
-    if (rename(from, to) == 0)
+    int fd = open(from, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    bool synced = fd >= 0 && syncfs(fd) == 0; // the layer's data before the name that promises it
+    if (fd >= 0)
+        close(fd);
+    if (synced && rename(from, to) == 0)
         return true;
     kl_failure_errno(failure, errno, to);
     return false;
@@ -118,6 +123,18 @@ static bool make_part(const kl_site *site, const char *part, bool with_fs, kl_fa
     return true;
 }
 
+// By its magic number (RFC 8878, 3.1.1); on a pipe tar cannot look for itself.
+static bool is_zstd(const char *path)
+{
+    static const unsigned char magic[] = {0x28, 0xb5, 0x2f, 0xfd};
+    unsigned char bytes[4] = {0};
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    ssize_t got = fd >= 0 ? read(fd, bytes, sizeof bytes) : -1;
+    if (fd >= 0)
+        close(fd);
+    return got == (ssize_t)sizeof bytes && memcmp(bytes, magic, sizeof magic) == 0;
+}
+
 // Unpacks a root file system's archive, as the root of the user namespace, into a bottom layer.
 bool kl_image_unpack(kl_site *site, const kl_fields *request, kl_failure *failure)
 {
@@ -127,6 +144,8 @@ bool kl_image_unpack(kl_site *site, const kl_fields *request, kl_failure *failur
         kl_failure_set(failure, "invalid", 0, "unpack needs an image's name and a tar archive");
         return false;
     }
+    if (!kl_site_claim(site, name, true, failure))
+        return false;
     if (exists(site, "images/%s", name))
         return answer_existing(site, name, failure);
     snprintf(part, sizeof part, ".%s.part", name);
@@ -138,8 +157,9 @@ bool kl_image_unpack(kl_site *site, const kl_fields *request, kl_failure *failur
         return false;
     // The namespace's root may not reach the archive: it comes on standard input.
     kl_site_path(site, target, sizeof target, "images/%s/fs", part);
-    char *const extract[] = {"tar", "--numeric-owner", "--exclude=./dev/*", "--zstd", "-xf", "-",
-                             NULL};
+    char *const extract[] = {
+        "tar", "--numeric-owner", "--exclude=./dev/*", "-xf", "-", is_zstd(tar) ? "--zstd" : NULL,
+        NULL};
     kl_command command = {
         .argv = extract, .input_file = tar, .userns = site->router, .dir = target};
     kl_fields meta = {0};
@@ -152,41 +172,12 @@ bool kl_image_unpack(kl_site *site, const kl_fields *request, kl_failure *failur
     return ok;
 }
 
-// What an image must not carry; run in the merged root of the stopped machine. An empty machine-id
-// gives every machine its own without systemd's first-boot questions.
-static const char scrub[] =
-    "set -eu\n"
-    "mount -t overlay overlay -o \"$1\" \"$2\"\n"
-    "cd \"$2\"\n"
-    "rm -rf var/lib/cloud/instance var/lib/cloud/instances var/lib/cloud/sem var/lib/cloud/data "
-    "var/lib/cloud/seed var/lib/cloud/scripts var/lib/cloud/handlers var/lib/kiln\n"
-    "rm -f var/log/cloud-init*.log etc/ssh/ssh_host_* root/.ssh/authorized_keys "
-    "root/.ssh/known_hosts root/.bash_history var/lib/systemd/random-seed etc/hostname "
-    "var/lib/dhcp/* var/cache/apt/archives/*.deb var/lib/dbus/machine-id etc/resolv.conf\n"
-    "rm -rf var/log/journal/* var/tmp/* tmp/*\n"
-    ": > etc/machine-id\n"
-    "for f in var/log/wtmp var/log/btmp var/log/lastlog; do if [ -e \"$f\" ]; then : > \"$f\"; fi; "
-    "done\n"
-    "cd /\n"
-    "umount \"$2\"\n";
-
 static bool clean(const kl_site *site, const char *machine, const char *image, kl_failure *failure)
 {
-    kl_buf options = {0};
-    char root[2 * PATH_MAX];
-    kl_buf_puts(&options, "lowerdir=");
-    if (!kl_image_layers(site, image, &options, failure)) {
-        kl_buf_free(&options);
-        return false;
-    }
-    kl_buf_printf(&options, ",upperdir=machines/%s/upper,workdir=machines/%s/work,userxattr",
-                  machine, machine);
-    snprintf(root, sizeof root, "%s/machines/%s/root", site->dir, machine);
-    char *const argv[] = {"unshare", "-m",         "sh", "-c", (char *)(uintptr_t)scrub,
-                          "scrub",   options.data, root, NULL};
-    kl_command command = {.argv = argv, .userns = site->router, .dir = site->dir};
-    bool ok = kl_command_run(&command, NULL, failure);
-    kl_buf_free(&options);
+    kl_buf layers = {0};
+    bool ok = kl_image_layers(site, image, &layers, failure) &&
+              kl_scrub(site, machine, kl_buf_text(&layers), failure);
+    kl_buf_free(&layers);
     return ok;
 }
 
@@ -277,10 +268,12 @@ bool kl_image_freeze(kl_site *site, const kl_fields *request, kl_failure *failur
     const char *machine = kl_fields_get(request, "name"), *name = kl_fields_get(request, "image");
     char path[PATH_MAX];
     kl_fields meta = {0};
-    if (machine == NULL || !is_image_name(name)) {
+    if (!is_image_name(machine) || !is_image_name(name)) {
         kl_failure_set(failure, "invalid", 0, "freeze needs a machine and a name for the image");
         return false;
     }
+    if (!kl_site_claim(site, machine, true, failure) || !kl_site_claim(site, name, true, failure))
+        return false;
     if (exists(site, "images/%s", name))
         return answer_existing(site, name, failure);
     if (kl_cgroup_path(path, sizeof path, site, machine) && kl_cgroup_populated(path)) {

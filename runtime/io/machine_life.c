@@ -31,6 +31,16 @@ static bool is_name(const char *name)
            strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789-") == length;
 }
 
+static bool need_name(const char *name, kl_failure *failure)
+{
+    if (is_name(name))
+        return true;
+    kl_failure_set(failure, "invalid", 0,
+                   "a machine's name has a-z, 0-9 and -, at most 63 of them: '%.80s'",
+                   name != NULL ? name : "");
+    return false;
+}
+
 static bool is_running(const kl_site *site, const char *name)
 {
     char group[PATH_MAX];
@@ -216,11 +226,8 @@ bool kl_machine_create(kl_site *site, const kl_fields *request, kl_failure *fail
     char address[32];
     kl_fields meta = {0};
     kl_buf layers = {0};
-    if (!is_name(name) || image == NULL) {
-        kl_failure_set(failure, "invalid", 0,
-                       "a machine needs an image, and a name of a-z, 0-9 and -, at most 63");
+    if (!need_name(name, failure) || !kl_site_claim(site, name, true, failure))
         return false;
-    }
     bool ok = kl_image_layers(site, image, &layers, failure) && kl_site_up(site, failure);
     kl_buf_free(&layers);
     int there = ok ? settle_existing(site, request, &meta, failure) : -1;
@@ -237,6 +244,17 @@ bool kl_machine_create(kl_site *site, const kl_fields *request, kl_failure *fail
         answer_machine(site, name, &meta);
     kl_fields_free(&meta);
     return ok && there >= 0;
+}
+
+// A machine whose creation was cut off: nobody works on it, and it is not whole.
+static void sweep(const kl_site *site, const char *name)
+{
+    kl_fields meta = {0};
+    kl_failure ignored = {0}; // whatever stays is found again
+    if (kl_site_claim(site, name, false, &ignored) && load_meta(site, name, &meta, &ignored) &&
+        kl_fields_get(&meta, "whole") == NULL)
+        remove_machine(site, name, &ignored);
+    kl_fields_free(&meta);
 }
 
 bool kl_machine_list(kl_site *site, const kl_fields *request, kl_failure *failure)
@@ -257,6 +275,8 @@ bool kl_machine_list(kl_site *site, const kl_fields *request, kl_failure *failur
         ok = load_meta(site, entry->d_name, &meta, failure);
         if (ok && kl_fields_get(&meta, "whole") != NULL)
             answer_machine(site, entry->d_name, &meta);
+        else if (ok)
+            sweep(site, entry->d_name);
         kl_fields_free(&meta);
     }
     closedir(dir);
@@ -267,7 +287,8 @@ static bool find(const kl_site *site, const kl_fields *request, kl_fields *meta,
                  kl_failure *failure)
 {
     const char *name = kl_fields_get(request, "name");
-    if (!is_name(name) || !load_meta(site, name, meta, failure))
+    if (!need_name(name, failure) || !kl_site_claim(site, name, true, failure) ||
+        !load_meta(site, name, meta, failure))
         return false;
     if (kl_fields_get(meta, "whole") != NULL)
         return true;
@@ -315,18 +336,22 @@ bool kl_machine_power_off(kl_site *site, const kl_fields *request, kl_failure *f
     kl_fields_free(&meta);
     if (!ok || !is_running(site, name))
         return ok;
-    if (!ask_to_stop(site, name, failure) || !kl_cgroup_path(group, sizeof group, site, name))
+    if (!kl_cgroup_path(group, sizeof group, site, name))
         return false;
-    kl_cgroup_wait_empty(group, within != NULL ? atof(within) : 30);
+    // Again every second: a PID 1 that still starts drops signals that it does not handle yet.
+    double left = within != NULL ? atof(within) : 30;
+    for (bool empty = false; !empty && left > 0; left -= 1) {
+        if (!ask_to_stop(site, name, failure))
+            return false;
+        empty = kl_cgroup_wait_empty(group, left < 1 ? left : 1);
+    }
     return kl_cgroup_destroy(group, failure); // what did not end in time is cut off
 }
 
 bool kl_machine_destroy(kl_site *site, const kl_fields *request, kl_failure *failure)
 {
     const char *name = kl_fields_get(request, "name");
-    if (!is_name(name)) {
-        kl_failure_set(failure, "invalid", 0, "which machine?");
+    if (!need_name(name, failure) || !kl_site_claim(site, name, true, failure))
         return false;
-    }
     return remove_machine(site, name, failure);
 }

@@ -100,6 +100,8 @@ static void become_init(const shim *self)
     if (syscall(SYS_pivot_root, ".", ".") != 0 || umount2(".", MNT_DETACH) != 0 || chdir("/") != 0)
         give_up(self, "pivot_root");
     drop_capabilities();
+    if (!kl_shim_filter())
+        give_up(self, "seccomp");
 
     FILE *random = fopen("/proc/sys/kernel/random/uuid", "re");
     if (random == NULL || fgets(uuid, 37, random) == NULL)

@@ -3,6 +3,7 @@
 
 #include "io/files.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <openssl/evp.h>
@@ -32,7 +33,7 @@ static bool make_folder(const kl_site *site, const char *name, kl_failure *failu
 {
     char path[PATH_MAX];
     kl_site_path(site, path, sizeof path, "%s", name);
-    if ((mkdir(path, 0755) != 0 && errno != EEXIST) || chown(path, KL_SITE_UID, KL_SITE_UID) != 0) {
+    if ((mkdir(path, 0700) != 0 && errno != EEXIST) || chown(path, KL_SITE_UID, KL_SITE_UID) != 0) {
         kl_failure_errno(failure, errno, path);
         return false;
     }
@@ -122,6 +123,23 @@ bool kl_site_lock(kl_site *site, kl_failure *failure)
 void kl_site_unlock(kl_site *site)
 {
     flock(site->lock, LOCK_UN);
+}
+
+// A record lock on the site's lock file (fcntl(2)) at an offset that belongs to the name: unlike
+// flock's it stays with this process, and is not inherited by a machine's shim.
+bool kl_site_claim(const kl_site *site, const char *name, bool wait, kl_failure *failure)
+{
+    unsigned hash = 5381;
+    for (const char *at = name; *at != '\0'; at++)
+        hash = hash * 33 + (unsigned char)*at;
+    struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = hash, .l_len = 1};
+    while (fcntl(site->lock, wait ? F_SETLKW : F_SETLK, &lock) != 0) {
+        if (errno == EINTR)
+            continue;
+        kl_failure_set(failure, "locked", errno, "%s is being worked on", name);
+        return false;
+    }
+    return true;
 }
 
 static bool write_text(const char *path, const char *text)
@@ -287,11 +305,33 @@ bool kl_site_up(kl_site *site, kl_failure *failure)
     return ok;
 }
 
+static bool no_machine_runs(const kl_site *site, kl_failure *failure)
+{
+    char path[PATH_MAX], group[PATH_MAX];
+    bool none = true;
+    kl_site_path(site, path, sizeof path, "machines");
+    DIR *dir = opendir(path);
+    for (struct dirent *entry; dir != NULL && none && (entry = readdir(dir)) != NULL;) {
+        if (entry->d_name[0] != '.' && kl_cgroup_path(group, sizeof group, site, entry->d_name) &&
+            kl_cgroup_populated(group)) {
+            kl_failure_set(failure, "exists", 0, "machine %s runs in this network", entry->d_name);
+            none = false;
+        }
+    }
+    if (dir != NULL)
+        closedir(dir);
+    return none;
+}
+
 bool kl_site_down(kl_site *site, kl_failure *failure)
 {
     char path[PATH_MAX];
     if (!kl_site_lock(site, failure))
         return false;
+    if (!no_machine_runs(site, failure)) {
+        kl_site_unlock(site);
+        return false;
+    }
     kl_site_path(site, path, sizeof path, "router.whole");
     unlink(path);
     bool ok = end_router(site, failure);
