@@ -1,6 +1,7 @@
 ---`kiln runs`, `show`, `log`, `status` and `doctor`: what the store and the cloud know.
 local json = require "rt.json"
 local timer = require "rt.timer"
+local doctor = require "kiln.doctor"
 local error_ = require "kiln.error"
 local failure = require "kiln.cli.failure"
 local provider = require "kiln.provider"
@@ -128,15 +129,13 @@ end
 ---@param options table
 ---@return integer status
 function report.doctor(options)
-  local problems = provider.driver("local"):check()
-  if options.json then return print_json(json.array(problems)) end
-  local bad = false
-  for _, row in ipairs(problems) do
-    say("  %s %-28s %s", row.ok and "✓" or "✗", row.name, row.message or "")
-    if not row.ok and row.remedy then say("      %s", row.remedy) end
-    bad = bad or not row.ok
+  local rows, ok = doctor.run(provider.driver "local")
+  if options.json then
+    print_json(json.array(rows))
+  else
+    for _, line in ipairs(doctor.lines(rows)) do say("%s", line) end
   end
-  return bad and 1 or 0
+  return ok and 0 or 1
 end
 
 return report
