@@ -34,4 +34,5 @@ esac
 if [ -n "${preset:-}" ]; then
   cmake --preset "$preset"
   cmake --build --preset "$preset" --target "$1"
+  [ "$1" != demo ] || echo "(kiln is ./build/release/kiln)"
 fi

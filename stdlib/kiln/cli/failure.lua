@@ -5,7 +5,7 @@ local failure = {}
 ---@param err table
 ---@return string[] lines at most 5
 function failure.output(err)
-  local text = err.output or err.last or ""
+  local text = err.output or ""
   local lines = {}
   for line in tostring(text):gmatch("[^\n]+") do lines[#lines + 1] = line:gsub("%c", " ") end
   return table.move(lines, math.max(#lines - 4, 1), #lines, 1, {})

@@ -18,6 +18,11 @@ local function say(format, ...)
   io.stdout:write(format:format(...), "\n")
 end
 
+---A list of the store's rows, without what the store adds to it.
+local function list(rows)
+  return json.array(table.move(rows, 1, #rows, 1, {}))
+end
+
 local function print_json(value)
   io.stdout:write(json.encode(value, { bytes = "replace" }), "\n")
   return 0
@@ -47,7 +52,7 @@ end
 function report.runs(options)
   local store <close> = opened(options)
   local rows = store:runs()
-  if options.json then return print_json(json.array(rows)) end
+  if options.json then return print_json(list(rows)) end
   if #rows == 0 then say "no run yet" end
   for _, row in ipairs(rows) do
     say("%-6s %-12s %-12s %-14s %6.1fs  %s ago", row.id:sub(1, 4), row.service, row.entry,
@@ -64,7 +69,7 @@ function report.show(options)
   local row = find(store, options.run)
   local ops, left = store:ops(row.id), store:ledger { run = row.id, state = "live" }
   if options.json then
-    return print_json { run = row, operations = json.array(ops), remains = json.array(left) }
+    return print_json { run = row, operations = list(ops), remains = list(left) }
   end
   say("run %s · %s · %s · %s · %s", row.id, row.service, row.entry, row.cloud,
     (row.status:gsub("_", " ")))
@@ -111,7 +116,7 @@ function report.status(options)
   local store <close> = opened(options)
   local rows = store:releases(options.env)
   for _, row in ipairs(rows) do row.data = json.decode(row.data) end
-  if options.json then return print_json(json.array(rows)) end
+  if options.json then return print_json(list(rows)) end
   if #rows == 0 then say "nothing is in service" end
   local last
   for _, row in ipairs(rows) do
@@ -131,7 +136,7 @@ end
 function report.doctor(options)
   local rows, ok = doctor.run(provider.driver "local")
   if options.json then
-    print_json(json.array(rows))
+    print_json(list(rows))
   else
     for _, line in ipairs(doctor.lines(rows)) do say("%s", line) end
   end
