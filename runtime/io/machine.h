@@ -65,6 +65,8 @@ void kl_site_path(const kl_site *site, char *out, size_t size, const char *forma
 // The network of a site.
 bool kl_net_up(const kl_site *site, kl_failure *failure);
 bool kl_net_down(const kl_site *site, kl_failure *failure);
+// Is there a way out, and with it a name server?
+bool kl_net_has_uplink(const kl_site *site);
 // Gives a machine's process its cable to the bridge and its address.
 bool kl_net_attach(const kl_site *site, pid_t pid, const char *address, kl_failure *failure);
 // Points a floating address to a machine's, or to none (NULL): one transaction.
@@ -111,6 +113,9 @@ bool kl_shim_boot(const kl_site *site, const char *name, const char *layers, con
 bool kl_shim_filter(void);
 // Cleans a stopped machine's merged root of its identity; changes its upper layer only.
 bool kl_scrub(const kl_site *site, const char *machine, const char *layers, kl_failure *failure);
+
+// Gives the running machines of a site whose router was lost their cables to the new one.
+bool kl_machine_reattach(const kl_site *site, kl_failure *failure);
 
 // "images/a/fs:images/b/fs", the layers of an image from the top; false: no such image.
 bool kl_image_layers(const kl_site *site, const char *image, kl_buf *out, kl_failure *failure);

@@ -110,6 +110,28 @@ static void check_cgroup(const kl_site *site)
                         "writable (a privileged container)");
 }
 
+// In a network namespace of its own: a bridge, a cable, a floating-address map.
+static void check_network(void)
+{
+    char *const argv[] = {"unshare",
+                          "-n",
+                          "sh",
+                          "-ec",
+                          "ip link add br0 type bridge; ip link add va type veth peer name vb; "
+                          "ip link set va master br0; nft 'add table ip kiln; "
+                          "add map ip kiln fip { type ipv4_addr : ipv4_addr; }; "
+                          "add chain ip kiln pre { type nat hook prerouting priority dstnat; }; "
+                          "add rule ip kiln pre dnat to ip daddr map @fip; "
+                          "add chain ip kiln post { type nat hook postrouting priority srcnat; }; "
+                          "add rule ip kiln post masquerade'; [ -e /proc/net/nf_conntrack ]",
+                          NULL};
+    kl_command command = {.argv = argv};
+    kl_failure failure = {0};
+    bool ok = kl_command_run(&command, NULL, &failure);
+    answer_check("network", ok, ok ? "bridge, veth, nftables nat" : failure.message,
+                 "modprobe -a bridge veth nf_tables nft_chain_nat nft_masq nf_conntrack");
+}
+
 // A machine's systemd takes about 7 inotify instances; all of a site count for one user.
 static void check_inotify(void)
 {
@@ -133,11 +155,17 @@ bool kl_machine_check(kl_site *site, const kl_fields *request, kl_failure *failu
     (void)request;
     (void)failure;
     check_kernel();
-    check_namespaces(site);
-    check_cgroup(site);
-    check_inotify();
+    answer_check("root", geteuid() == 0, "the rights to make machines",
+                 "run kiln as root (sudo -E kiln …): machines of ordinary users come later");
+    if (geteuid() == 0) {
+        check_namespaces(site);
+        check_cgroup(site);
+        check_network();
+        check_inotify();
+    }
     check_program("ip", "iproute2", "the network of machines");
     check_program("nft", "nftables", "floating addresses");
+    check_program("tar", "tar", "unpacking and freezing images");
     check_program("zstd", "zstd", "the base root file system");
     check_program("mmdebstrap", "mmdebstrap", "making the base root file system");
     check_program("pasta", "passt", "the way out to package mirrors while baking");

@@ -62,24 +62,33 @@ static void answer_image(const char *name, const kl_fields *meta)
     kl_fields_free(&row);
 }
 
-// Writes lowers and meta into the folder `part`, then gives it its name: from then on it is whole.
-static bool publish(const kl_site *site, const char *part, const char *name, const char *lowers,
-                    const kl_fields *meta, kl_failure *failure)
+// Writes lowers and meta into the folder `part`, and brings it and `layer` to the disk.
+static bool describe(const kl_site *site, const char *part, const char *layer, const char *lowers,
+                     const kl_fields *meta, kl_failure *failure)
 {
-    char path[PATH_MAX], from[PATH_MAX], to[PATH_MAX];
+    char path[PATH_MAX];
     kl_site_path(site, path, sizeof path, "images/%s/lowers", part);
     if (!kl_files_write(path, lowers, strlen(lowers), 0644, KL_FILES_REPLACE, failure))
         return false;
     kl_site_path(site, path, sizeof path, "images/%s/meta", part);
     if (!kl_fields_save(meta, path, failure))
         return false;
-    kl_site_path(site, from, sizeof from, "images/%s", part);
-    kl_site_path(site, to, sizeof to, "images/%s", name);
-    int fd = open(from, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    bool synced = fd >= 0 && syncfs(fd) == 0; // the layer's data before the name that promises it
+    int fd = open(layer, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    bool synced = fd >= 0 && syncfs(fd) == 0;
+    if (!synced)
+        kl_failure_errno(failure, errno, layer);
     if (fd >= 0)
         close(fd);
-    if (synced && rename(from, to) == 0)
+    return synced;
+}
+
+// Gives the folder `part` its name: from then on it is whole.
+static bool publish(const kl_site *site, const char *part, const char *name, kl_failure *failure)
+{
+    char from[PATH_MAX], to[PATH_MAX];
+    kl_site_path(site, from, sizeof from, "images/%s", part);
+    kl_site_path(site, to, sizeof to, "images/%s", name);
+    if (rename(from, to) == 0)
         return true;
     kl_failure_errno(failure, errno, to);
     return false;
@@ -164,8 +173,9 @@ bool kl_image_unpack(kl_site *site, const kl_fields *request, kl_failure *failur
         .argv = extract, .input_file = tar, .userns = site->router, .dir = target};
     kl_fields meta = {0};
     finish_meta(&meta, request);
-    bool ok =
-        kl_command_run(&command, NULL, failure) && publish(site, part, name, "", &meta, failure);
+    bool ok = kl_command_run(&command, NULL, failure) &&
+              describe(site, part, target, "", &meta, failure) &&
+              publish(site, part, name, failure);
     if (ok)
         answer_image(name, &meta);
     kl_fields_free(&meta);
@@ -226,35 +236,34 @@ static bool lowers_of(const kl_site *site, const char *parent, kl_buf *out, kl_f
     return kl_files_read(out, path, 65536, failure);
 }
 
-static bool take_upper(const kl_site *site, const char *machine, const char *part,
-                       kl_failure *failure)
+static bool take_upper(const char *upper, const char *layer, kl_failure *failure)
 {
-    char from[PATH_MAX], to[PATH_MAX];
-    kl_site_path(site, from, sizeof from, "machines/%s/upper", machine);
-    kl_site_path(site, to, sizeof to, "images/%s/fs", part);
-    if (access(to, F_OK) == 0 && access(from, F_OK) != 0)
-        return true; // moved by a freeze that was cut off after it
-    if (rename(from, to) == 0)
+    if (rename(upper, layer) == 0)
         return true;
-    kl_failure_errno(failure, errno, to);
+    kl_failure_errno(failure, errno, layer);
     return false;
 }
 
+// All that takes time happens while the layer is still the machine's. Cut off between the last two
+// renames, it is completed by a freeze of the same name.
 static bool freeze(const kl_site *site, const kl_fields *request, const char *parent,
                    kl_failure *failure)
 {
     const char *machine = kl_fields_get(request, "name"), *name = kl_fields_get(request, "image");
-    char part[160], path[PATH_MAX];
+    char part[160], upper[PATH_MAX], layer[PATH_MAX];
     kl_fields meta = {0};
     kl_buf lowers = {0};
     snprintf(part, sizeof part, ".%s.part", name);
-    kl_site_path(site, path, sizeof path, "images/%s/fs", part);
-    bool moved = access(path, F_OK) == 0;
+    kl_site_path(site, upper, sizeof upper, "machines/%s/upper", machine);
+    kl_site_path(site, layer, sizeof layer, "images/%s/fs", part);
+    bool taken = access(layer, F_OK) == 0;
+    const char *now = taken ? layer : upper;
     finish_meta(&meta, request);
-    bool ok = (moved || clean(site, machine, parent, failure)) &&
-              make_part(site, part, false, failure) && take_upper(site, machine, part, failure) &&
-              digest_layer(path, &meta, failure) && lowers_of(site, parent, &lowers, failure) &&
-              publish(site, part, name, kl_buf_text(&lowers), &meta, failure);
+    bool ok = (taken || clean(site, machine, parent, failure)) &&
+              make_part(site, part, false, failure) && digest_layer(now, &meta, failure) &&
+              lowers_of(site, parent, &lowers, failure) &&
+              describe(site, part, now, kl_buf_text(&lowers), &meta, failure) &&
+              (taken || take_upper(upper, layer, failure)) && publish(site, part, name, failure);
     if (ok)
         answer_image(name, &meta);
     kl_buf_free(&lowers);

@@ -135,6 +135,8 @@ static bool write_seed(const kl_site *site, const kl_fields *request, kl_failure
                     user_data != NULL ? user_data : "#cloud-config\n{}\n", 0600, failure))
         return false;
     snprintf(text, sizeof text, "nameserver 10.199.%d.53\n", site->block + 1);
+    if (!kl_net_has_uplink(site))
+        text[0] = '\0'; // one that does not answer holds programs up for seconds
     if (!upper_file(site, name, "etc/resolv.conf", text, 0644, failure))
         return false;
     snprintf(text, sizeof text, "127.0.0.1 localhost\n127.0.1.1 %s\n::1 localhost\n", name);
@@ -310,20 +312,58 @@ bool kl_machine_start(kl_site *site, const kl_fields *request, kl_failure *failu
     return ok;
 }
 
-// systemd takes SIGRTMIN+4 for an orderly power-off (systemd(1)).
-static bool ask_to_stop(const kl_site *site, const char *name, kl_failure *failure)
+// The machine's PID 1, in our numbers; 0: unknown.
+static pid_t init_of(const kl_site *site, const char *name)
 {
     char path[PATH_MAX];
     kl_buf text = {0};
+    kl_failure ignored;
     kl_site_path(site, path, sizeof path, "machines/%s/pid", name);
-    bool ok = kl_files_read(&text, path, 64, failure);
-    pid_t pid = ok ? atoi(kl_buf_text(&text)) : 0;
+    pid_t pid = kl_files_read(&text, path, 64, &ignored) ? atoi(kl_buf_text(&text)) : 0;
     kl_buf_free(&text);
-    if (ok && pid > 1 && kill(pid, SIGRTMIN + 4) != 0 && errno != ESRCH) {
+    return pid > 1 ? pid : 0;
+}
+
+static bool reattach(const kl_site *site, const char *name, kl_failure *failure)
+{
+    kl_fields meta = {0};
+    kl_failure ignored;
+    bool ok = load_meta(site, name, &meta, failure);
+    const char *address = kl_fields_get(&meta, "address");
+    pid_t pid = init_of(site, name);
+    if (ok && address != NULL && pid != 0 && is_running(site, name)) {
+        // The kernel may not have taken the old cable's end away yet.
+        char *const argv[] = {"ip", "link", "del", "eth0", NULL};
+        kl_command remove = {.argv = argv, .netns = pid};
+        kl_command_run(&remove, NULL, &ignored);
+        ok = kl_net_attach(site, pid, address, failure);
+    }
+    kl_fields_free(&meta);
+    return ok;
+}
+
+bool kl_machine_reattach(const kl_site *site, kl_failure *failure)
+{
+    char path[PATH_MAX];
+    bool ok = true;
+    kl_site_path(site, path, sizeof path, "machines");
+    DIR *dir = opendir(path);
+    for (struct dirent *entry; ok && dir != NULL && (entry = readdir(dir)) != NULL;)
+        ok = entry->d_name[0] == '.' || reattach(site, entry->d_name, failure);
+    if (dir != NULL)
+        closedir(dir);
+    return ok;
+}
+
+// systemd takes SIGRTMIN+4 for an orderly power-off (systemd(1)).
+static bool ask_to_stop(const kl_site *site, const char *name, kl_failure *failure)
+{
+    pid_t pid = init_of(site, name);
+    if (pid != 0 && kill(pid, SIGRTMIN + 4) != 0 && errno != ESRCH) {
         kl_failure_errno(failure, errno, "kill");
         return false;
     }
-    return ok;
+    return true;
 }
 
 bool kl_machine_power_off(kl_site *site, const kl_fields *request, kl_failure *failure)

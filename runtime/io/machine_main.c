@@ -154,6 +154,8 @@ static bool dispatch(const char *name, const kl_fields *request, kl_failure *fai
         kl_failure_set(failure, "invalid", 0, "no site");
         return false;
     }
+    if (strcmp(name, "check") == 0 && geteuid() != 0)
+        return kl_machine_check(&site, request, failure);
     if (!kl_site_open(&site, dir, failure))
         return false;
     for (size_t i = 0; i < sizeof verbs / sizeof verbs[0]; i++) {

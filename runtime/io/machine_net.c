@@ -3,6 +3,8 @@
 // forwarding and bridges stay as they are.
 #include "io/machine.h"
 
+#include "io/files.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <sched.h>
@@ -115,10 +117,49 @@ static bool start_uplink(const kl_site *site, kl_failure *failure)
     return kl_command_run(&command, NULL, failure);
 }
 
+bool kl_net_has_uplink(const kl_site *site)
+{
+    char *const argv[] = {"ip", "link", "show", "up0", NULL};
+    kl_command command = {.argv = argv, .netns = site->router};
+    kl_failure ignored;
+    return kl_command_run(&command, NULL, &ignored);
+}
+
+// Points the floating addresses to where they pointed before the router ended.
+static bool restore_map(const kl_site *site, kl_failure *failure)
+{
+    char path[PATH_MAX], address[64], target[64];
+    kl_buf map = {0}, text = {0};
+    kl_failure none = {0};
+    int used = 0;
+    kl_site_path(site, path, sizeof path, "floating");
+    if (!kl_files_read(&map, path, 1 << 16, &none)) {
+        kl_buf_free(&map);
+        return true; // nothing was assigned yet
+    }
+    for (const char *at = kl_buf_text(&map);
+         sscanf(at, "%63[0-9.] %63[0-9.]\n%n", address, target, &used) == 2; at += used)
+        kl_buf_printf(&text, "add element ip kiln fip { %s : %s }\n", address, target);
+    bool ok = text.length == 0 || rules(site->router, kl_buf_text(&text), failure);
+    kl_buf_free(&map);
+    kl_buf_free(&text);
+    return ok;
+}
+
+static bool save_map(const kl_site *site, kl_failure *failure)
+{
+    char path[PATH_MAX];
+    kl_buf map = {0};
+    kl_site_path(site, path, sizeof path, "floating");
+    bool ok = kl_net_assigned(site, &map, failure) &&
+              kl_files_write(path, kl_buf_text(&map), map.length, 0600, KL_FILES_REPLACE, failure);
+    kl_buf_free(&map);
+    return ok;
+}
+
 bool kl_net_up(const kl_site *site, kl_failure *failure)
 {
     int b = site->block;
-    bool uplink = has_program("pasta");
     kl_buf host = {0}, inside = {0}, table = {0};
     kl_buf_printf(&host,
                   "link add kl-%s type veth peer name uplink netns %d\n"
@@ -152,8 +193,11 @@ bool kl_net_up(const kl_site *site, kl_failure *failure)
     bool ok = batch(0, kl_buf_text(&host), failure) &&
               batch(site->router, kl_buf_text(&inside), failure) &&
               set_sysctls(site->router, failure) &&
-              rules(site->router, kl_buf_text(&table), failure) &&
-              (!uplink || start_uplink(site, failure));
+              rules(site->router, kl_buf_text(&table), failure) && restore_map(site, failure);
+    // Without a way out machines still reach each other and the host: `check` tells.
+    kl_failure ignored;
+    if (ok && has_program("pasta"))
+        start_uplink(site, &ignored);
     kl_buf_free(&host);
     kl_buf_free(&inside);
     kl_buf_free(&table);
@@ -238,7 +282,8 @@ bool kl_net_assign(const kl_site *site, const char *address, const char *target,
     if (target != NULL)
         snprintf(text + used, sizeof text - (size_t)used, "add element ip kiln fip { %s : %s }\n",
                  address, target);
-    return text[0] == '\0' || rules(site->router, text, failure); // one transaction
+    return text[0] == '\0' ||
+           (rules(site->router, text, failure) && save_map(site, failure)); // one transaction
 }
 
 // In a child inside the namespace: the connection table has two tuples a line, what the client sent

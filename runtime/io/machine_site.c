@@ -60,6 +60,8 @@ static long long start_time(pid_t pid)
     fclose(in);
     text[got] = '\0';
     const char *at = strrchr(text, ')');
+    if (at != NULL && (at[2] == 'Z' || at[2] == 'X'))
+        return 0; // ended, and not taken notice of yet
     for (int field = 2; at != NULL && field < 22; field++)
         at = strchr(at + 1, ' ');
     return at != NULL ? atoll(at) : 0;
@@ -294,7 +296,7 @@ bool kl_site_up(kl_site *site, kl_failure *failure)
         unlink(mark);
         ok = end_router(site, failure) && choose_block(site, failure) &&
              start_router(site, failure) && save_router(site, failure) &&
-             kl_net_up(site, failure) &&
+             kl_net_up(site, failure) && kl_machine_reattach(site, failure) &&
              kl_files_write(mark, "", 0, 0600, KL_FILES_REPLACE, failure);
         if (!ok) {
             kl_failure ignored;

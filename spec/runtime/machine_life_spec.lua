@@ -113,6 +113,7 @@ describe("rt.machine", function()
     for _, row in ipairs { one, two } do
       s:run(row, "mkdir -p /srv/w; hostname > /srv/w/name; systemd-run -q --unit=web "
         .. "python3 -m http.server -d /srv/w 8000")
+      assert(eventually(function() return tcp.reach { host = row.address, port = 8000 } end, 20))
     end
     local function ask()
       return http.request {
@@ -171,6 +172,23 @@ describe("rt.machine", function()
     open:kill "KILL"
     open:wait()
     assert(eventually(function() return count(one) == 0 end, 5))
+  end)
+
+  on_machines("mends a network whose router died under its machines", function()
+    local one, two = s:row "one", s:row "two"
+    local net = assert(machine.network_up { dir = s.dir })
+    local ip = net.address_net:gsub("%.0/24$", ".9")
+    assert(machine.address_set { dir = s.dir, address = ip, target = two.address })
+    local pid = fs.read(s.dir .. "/router"):match("pid%z(%d+)")
+    assert(proc.run { argv = { "kill", "-KILL", pid } })
+    assert(eventually(function() return not proc.alive(math.tointeger(tonumber(pid))) end, 10))
+    assert.same(net, assert(machine.network_up { dir = s.dir }))
+    assert.equal("running", s:row("one").state)
+    assert.equal("one\n", s:run(one, "hostname"))
+    local rows = assert(machine.addresses { dir = s.dir })
+    assert.same({ address = ip, target = two.address }, rows[#rows])
+    assert.equal("two\n", s:run({ address = ip }, "hostname"))
+    assert(machine.address_set { dir = s.dir, address = ip })
   end)
 
   on_machines("leaves a whole machine or none when its helper is killed at any moment", function()
