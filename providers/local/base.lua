@@ -115,7 +115,7 @@ local function failed(done, sources, last)
     error_.raise { kind = "unreachable", output = text, message = (
       "the base root file system needs packages from %s, which does not answer; check the network "
       .. "or the proxy (http_proxy), or name another mirror by KILN_DEBIAN_MIRROR")
-      :format(sources.mirror) }
+      :format(text:match("Failed to fetch (%S-)/dists/") or sources.mirror) }
   end
   error_.raise { kind = "exit", code = done.code, output = text,
     message = ("mmdebstrap could not make the base root file system from %s (%s): %s"):format(

@@ -276,11 +276,20 @@ function Driver:assign_address(id, machine_id)
   addresses.assign(self.site, id, target and target.address)
 end
 
----Gives an address back; one that is gone already is fine.
+---Ends the site's network when nothing is left that needs it; it comes back with the next machine.
+local function end_idle_network(self)
+  if #self:machines() > 0 or #self:addresses() > 0 then return end
+  local done, err = machine.network_down { dir = self.site.dir }
+  if not done and not error_.is(err, "exists") then error_.check(nil, err) end
+end
+
+---Gives an address back; one that is gone already is fine. With the last one of a site without
+---machines its network goes too, so nothing of kiln is left running.
 ---@async
 ---@param id string
 function Driver:destroy_address(id)
   addresses.destroy(self.site, id)
+  end_idle_network(self)
 end
 
 ---Counts established connections that came through an address and go to a machine.

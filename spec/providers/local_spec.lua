@@ -1,4 +1,7 @@
+local crypto = require "rt.crypto"
 local fs = require "rt.fs"
+local proc = require "rt.proc"
+local scope = require "kiln.scope"
 local local_site = require "spec.support.local_site"
 local mirror = require "providers.local.mirror"
 local provider = require "providers.local"
@@ -42,6 +45,44 @@ if reason then
   pending("local machines pass the conformance suite: NOT RUN, " .. reason)
   return
 end
+
+describe("a local site", function()
+  local site, driver
+  before_each(function()
+    site = local_site.make "addresses"
+    driver = provider.new { dir = site, archives = local_site.archives }
+  end)
+  after_each(function() local_site.remove(site) end)
+
+  ---Tells whether the site's cable to the host is there; its name comes from the site's folder.
+  local function has_network()
+    local link = "kl-" .. crypto.sha256(site):sub(1, 8)
+    return assert(proc.run { argv = { "ip", "link", "show", link } }).code == 0
+  end
+
+  it("gives every name its own address, also when all are made at once", function()
+    local names = { "a", "b", "c", "a", "b", "c" }
+    local made = scope.all(names, function(name)
+      return driver:create_address { name = name }
+    end)
+    assert.equal(3, #driver:addresses())
+    for index, row in ipairs(made) do
+      assert.equal(driver:address(names[index]).ip, row.ip)
+    end
+  end)
+
+  it("ends its network with the last address when no machine is there", function()
+    assert.is_false(has_network())
+    local first = driver:create_address { name = "first" }
+    local second = driver:create_address { name = "second" }
+    assert.is_true(has_network())
+    driver:destroy_address(first.id)
+    assert.equal("second", driver:address("second").name)
+    assert.is_true(has_network())
+    driver:destroy_address(second.id)
+    assert.is_false(has_network())
+  end)
+end)
 
 local dir
 conformance("the local cloud", function()
