@@ -15,7 +15,7 @@ local driver = provider.driver "local"
 local user, host = crypto.ed25519_keypair "bench", crypto.ed25519_keypair "bench"
 local user_data = machine_keys.user_data({
   user_public = user.public, host_private = crypto.reveal(host.private), host_public = host.public,
-}, cloudinit.config { cloudinit.env_file("/opt/app/conf.env", { DB_HOST = "db.internal" }) })
+}, cloudinit.config { cloudinit.env_file("/opt/app/conf.env", { DB_HOST = "db.internal", FLAG = "1" }) })
 
 local function healthy(address)
   local deadline = timer.now() + 60
@@ -30,6 +30,7 @@ end
 
 ---Creates a machine and gives the seconds to each stage. The caller destroys it.
 local function boot(name, image, with_app)
+  driver:destroy_machine(name) -- of a bench that was cut off
   local at, started = {}, timer.now()
   local row = driver:create_machine {
     name = name, token = "bench-" .. name, image = image, user_data = user_data, tags = {},
@@ -73,7 +74,7 @@ end
 if not image then error("no image of the app: run the demo first") end
 
 local function line(what, seconds, base)
-  print(("%-44s %7.2f s %6.1fx"):format(what, seconds, seconds / base))
+  print(("%-44s %7.2f s %6.2fx"):format(what, seconds, seconds / base))
 end
 
 local alone = {}

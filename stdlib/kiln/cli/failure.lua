@@ -35,7 +35,7 @@ end
 endings.rolled_back = function(outcome, id)
   local err = outcome.error
   return {
-    ("rolled back: %s; nothing is left of the attempt"):format(err.undone_text or err.message),
+    ("rolled back: %s; what the attempt changed is undone"):format(err.undone_text or err.message),
     ("  see everything: kiln show %s · keep it to look at: --on-error keep"):format(id),
   }
 end
