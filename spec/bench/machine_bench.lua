@@ -15,7 +15,9 @@ local driver = provider.driver "local"
 local user, host = crypto.ed25519_keypair "bench", crypto.ed25519_keypair "bench"
 local user_data = machine_keys.user_data({
   user_public = user.public, host_private = crypto.reveal(host.private), host_public = host.public,
-}, cloudinit.config { cloudinit.env_file("/opt/app/conf.env", { DB_HOST = "db.internal", FLAG = "1" }) })
+}, cloudinit.config {
+  cloudinit.env_file("/opt/app/conf.env", { DB_HOST = "db.internal", FLAG = "1" }),
+})
 
 local function healthy(address)
   local deadline = timer.now() + 60
