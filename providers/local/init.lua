@@ -26,9 +26,13 @@ local capabilities = {
   sizes = false,
 }
 
+local function absolute(path)
+  return path:sub(1, 1) == "/" and path or error_.check(fs.cwd()) .. "/" .. path
+end
+
 local function site_folder()
   local named = proc.getenv "KILN_LOCAL_DIR"
-  if named and named ~= "" then return named end
+  if named and named ~= "" then return absolute(named) end
   if proc.info().uid == 0 then return "/var/lib/kiln" end
   local data = proc.getenv "XDG_DATA_HOME"
   return (data and data ~= "" and data or (proc.getenv "HOME" or "") .. "/.local/share") .. "/kiln"
@@ -41,7 +45,7 @@ end
 function local_.new(options)
   local dir = options.dir or site_folder()
   local kept = proc.getenv "KILN_LOCAL_BASE"
-  local archives = options.archives or (kept ~= "" and kept or nil) or dir .. "/base"
+  local archives = options.archives or (kept and kept ~= "" and absolute(kept)) or dir .. "/base"
   return setmetatable({
     name = "local", capabilities = capabilities, site = { dir = dir, archives = archives },
   }, Driver)
