@@ -179,7 +179,9 @@ bool kl_net_up(const kl_site *site, kl_failure *failure)
                   "link set uplink up\n"
                   "route add unreachable 10.199.%d.0/24\n",
                   b + 2, b, b + 3);
-    // The hairpin rule lets a machine reach a floating address that is its own.
+    // What belongs to no connection is dropped: pasta sends segments without flags, and the router
+    // would answer them with a reset that ends the machine's connection. The hairpin rule lets a
+    // machine reach a floating address that is its own.
     kl_buf_printf(&table,
                   "table ip kiln {\n"
                   "  map fip { type ipv4_addr : ipv4_addr; }\n"
@@ -188,6 +190,8 @@ bool kl_net_up(const kl_site *site, kl_failure *failure)
                   "  chain post { type nat hook postrouting priority srcnat;\n"
                   "    ip saddr 10.199.%d.0/24 ip daddr 10.199.%d.0/24 ct status dnat masquerade;\n"
                   "    oifname \"up0\" masquerade; }\n"
+                  "  chain strays { type filter hook prerouting priority filter;\n"
+                  "    ct state invalid drop; }\n"
                   "}\n",
                   b + 2, b + 2);
     bool ok = batch(0, kl_buf_text(&host), failure) &&
