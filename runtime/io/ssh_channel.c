@@ -1,50 +1,28 @@
 // Commands on an SSH session.
 #include "io/ssh_channel.h"
 
-#include "io/ssh_session_internal.h"
+#include "io/ssh_channel_internal.h"
 
+#include <openssl/crypto.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-// sshd's default MaxSessions is 10, and it frees a slot a moment after our close.
-#define AT_ONCE 8
 #define COMMAND_MAX 32000
 // libssh2 sends packets of at most 32 700 bytes; a multiple leaves no small last one.
 #define INPUT_SIZE ((size_t)8 * 32700)
 #define WRITE_A_TURN ((size_t)4 * INPUT_SIZE)
 #define READ_SIZE 32768
-#define REFUSED_MS 50
-#define REFUSALS 60
-
-typedef enum channel_state { QUEUED, OPENING, STARTING, RUNNING, CLOSING, GONE } channel_state;
-
-struct kl_ssh_channel {
-    kl_ssh_session *session;
-    kl_ssh_channel *next;
-    LIBSSH2_CHANNEL *handle;
-    channel_state state;
-    const kl_ssh_channel_events *events; // NULL: nobody listens any more
-    void *ctx;
-    kl_buf command;
-    uint64_t deadline_ms;
-    uint64_t retry_ms; // when refused: not before
-    int refusals;
-    bool paused;
-    bool input_ended;
-    kl_buf input; // being sent; libssh2 wants the same bytes again after EAGAIN
-    size_t input_at;
-};
 
 static void abandon(kl_ssh_channel *channel)
 {
     channel->events = NULL;
     channel->input_ended = true;
     channel->paused = false;
-    if (channel->state == QUEUED)
-        channel->state = GONE;
-    else if (channel->state == RUNNING)
-        channel->state = CLOSING;
+    if (channel->state == KL_CHANNEL_QUEUED)
+        channel->state = KL_CHANNEL_GONE;
+    else if (channel->state == KL_CHANNEL_RUNNING)
+        channel->state = KL_CHANNEL_CLOSING;
 }
 
 static void channel_done(kl_ssh_channel *channel, const kl_ssh_exit *exit,
@@ -56,8 +34,7 @@ static void channel_done(kl_ssh_channel *channel, const kl_ssh_exit *exit,
         events->done(channel->ctx, exit, failure);
 }
 
-// A libssh2 call failed: of the channel alone, or because the connection is gone.
-static void channel_error(kl_ssh_channel *channel, int rc, const char *what)
+void kl_ssh_channel_error(kl_ssh_channel *channel, int rc, const char *what)
 {
     kl_ssh_session *session = channel->session;
     switch (rc) {
@@ -76,79 +53,14 @@ static void channel_error(kl_ssh_channel *channel, int rc, const char *what)
     channel_done(channel, NULL, &failure);
 }
 
-static int active_channels(const kl_ssh_session *session)
-{
-    int count = 0;
-    for (const kl_ssh_channel *at = session->channels; at != NULL; at = at->next)
-        count += at->state != QUEUED && at->state != GONE;
-    return count;
-}
-
-static void step_queued(kl_ssh_channel *channel, uint64_t now)
-{
-    kl_ssh_session *session = channel->session;
-    if (session->opener != NULL || channel->retry_ms > now || active_channels(session) >= AT_ONCE)
-        return;
-    session->opener = channel;
-    channel->state = OPENING;
-}
-
-// The host's limit is reached, perhaps only because it has not yet noticed a close: try again.
-static void open_refused(kl_ssh_channel *channel, uint64_t now)
-{
-    channel->session->opener = NULL;
-    channel->state = QUEUED;
-    channel->retry_ms = now + REFUSED_MS;
-    if (channel->events == NULL)
-        channel->state = GONE;
-    else if (active_channels(channel->session) == 0 && ++channel->refusals > REFUSALS)
-        channel_error(channel, LIBSSH2_ERROR_CHANNEL_FAILURE,
-                      "the host opens no more channels, perhaps for commands that were "
-                      "left and still run");
-}
-
-static void step_opening(kl_ssh_channel *channel, uint64_t now)
-{
-    kl_ssh_session *session = channel->session;
-    channel->handle = libssh2_channel_open_session(session->handle);
-    int rc = channel->handle != NULL ? 0 : libssh2_session_last_errno(session->handle);
-    if (rc == LIBSSH2_ERROR_EAGAIN)
-        return;
-    if (rc == LIBSSH2_ERROR_CHANNEL_FAILURE) {
-        open_refused(channel, now);
-        return;
-    }
-    if (rc != 0) {
-        session->opener = NULL;
-        channel->state = QUEUED; // there is nothing to close
-        channel_error(channel, rc, "opening a channel");
-        return;
-    }
-    channel->state = STARTING;
-}
-
-static void step_starting(kl_ssh_channel *channel)
-{
-    int rc = libssh2_channel_process_startup(channel->handle, "exec", 4, channel->command.data,
-                                             (unsigned int)channel->command.length);
-    if (rc == LIBSSH2_ERROR_EAGAIN)
-        return;
-    channel->session->opener = NULL;
-    channel->session->again = true; // the next one may open
-    channel->state = channel->events != NULL && rc == 0 ? RUNNING : CLOSING;
-    kl_buf_free(&channel->command);
-    if (rc != 0)
-        channel_error(channel, rc, "starting the command");
-}
-
 static void read_stream(kl_ssh_channel *channel, kl_ssh_stream stream)
 {
     char bytes[READ_SIZE];
     int id = stream == KL_SSH_ERR ? SSH_EXTENDED_DATA_STDERR : 0;
-    while (channel->state == RUNNING && !channel->paused) {
+    while (channel->state == KL_CHANNEL_RUNNING && !channel->paused) {
         ssize_t n = libssh2_channel_read_ex(channel->handle, id, bytes, sizeof bytes);
         if (n < 0 && n != LIBSSH2_ERROR_EAGAIN)
-            channel_error(channel, (int)n, "reading the command's output");
+            kl_ssh_channel_error(channel, (int)n, "reading the command's output");
         if (n <= 0)
             return;
         channel->events->data(channel->ctx, stream, bytes, (size_t)n);
@@ -170,7 +82,17 @@ static bool refill(kl_ssh_channel *channel)
         channel_done(channel, NULL, &failure);
     else
         channel->input.length = (size_t)n;
+    if (channel->input.length > channel->input_peak)
+        channel->input_peak = channel->input.length;
     return n > 0;
+}
+
+// The input may have been a secret.
+static void wipe_input(kl_ssh_channel *channel)
+{
+    if (channel->input.data != NULL)
+        OPENSSL_cleanse(channel->input.data, channel->input_peak);
+    kl_buf_free(&channel->input);
 }
 
 static void end_input(kl_ssh_channel *channel)
@@ -179,18 +101,19 @@ static void end_input(kl_ssh_channel *channel)
     if (rc == LIBSSH2_ERROR_EAGAIN)
         return; // a key exchange runs
     channel->input_ended = true;
-    kl_buf_free(&channel->input);
+    wipe_input(channel);
 }
 
 static void write_input(kl_ssh_channel *channel)
 {
     kl_ssh_session *session = channel->session;
     size_t written = 0;
-    while (channel->state == RUNNING && !channel->input_ended && written < WRITE_A_TURN) {
+    while (channel->state == KL_CHANNEL_RUNNING && !channel->input_ended &&
+           written < WRITE_A_TURN) {
         if (kl_ssh_wire_full(&session->wire))
             return;
         if (!refill(channel)) {
-            if (channel->state == RUNNING)
+            if (channel->state == KL_CHANNEL_RUNNING)
                 end_input(channel);
             return;
         }
@@ -214,14 +137,15 @@ static void step_running(kl_ssh_channel *channel)
     read_stream(channel, KL_SSH_OUT);
     read_stream(channel, KL_SSH_ERR);
     write_input(channel);
-    if (channel->state != RUNNING || channel->paused || libssh2_channel_eof(channel->handle) != 1)
+    if (channel->state != KL_CHANNEL_RUNNING || channel->paused ||
+        libssh2_channel_eof(channel->handle) != 1)
         return;
     // The exit status comes between the end of the output and the host's close.
     int rc = libssh2_channel_wait_closed(channel->handle);
     if (rc == 0)
-        channel->state = CLOSING;
+        channel->state = KL_CHANNEL_CLOSING;
     else if (rc != LIBSSH2_ERROR_EAGAIN)
-        channel_error(channel, rc, "waiting for the command's end");
+        kl_ssh_channel_error(channel, rc, "waiting for the command's end");
 }
 
 static void read_exit(kl_ssh_channel *channel, kl_ssh_exit *out)
@@ -244,7 +168,7 @@ static void step_closing(kl_ssh_channel *channel)
     if (rc == LIBSSH2_ERROR_EAGAIN)
         return;
     if (rc != 0) {
-        channel_error(channel, rc, "closing the channel");
+        kl_ssh_channel_error(channel, rc, "closing the channel");
         if (channel->session->wire.error != 0)
             return;
     }
@@ -252,8 +176,8 @@ static void step_closing(kl_ssh_channel *channel)
     read_exit(channel, &exit);
     libssh2_channel_free(channel->handle); // closed on both sides: it has nothing left to send
     channel->handle = NULL;
-    channel->state = GONE;
-    channel->session->again = true;
+    channel->state = KL_CHANNEL_GONE;
+    kl_ssh_channels_encourage(channel->session);
     channel_done(channel, &exit, NULL);
 }
 
@@ -262,31 +186,26 @@ static void check_deadline(kl_ssh_channel *channel, uint64_t now)
     if (channel->events == NULL || now < channel->deadline_ms)
         return;
     kl_failure failure;
-    kl_failure_set(&failure, "timeout", 0, "%s: no end in time (%s)",
-                   kl_ssh_session_name(channel->session),
-                   channel->state >= RUNNING ? "the command runs on" : "the command did not start");
+    kl_failure_set(
+        &failure, "timeout", 0, "%s: no end in time (%s)", kl_ssh_session_name(channel->session),
+        channel->state >= KL_CHANNEL_RUNNING ? "the command runs on" : "the command did not start");
     channel_done(channel, NULL, &failure);
 }
 
 static void step_one(kl_ssh_channel *channel, uint64_t now)
 {
     check_deadline(channel, now);
-    if (channel->state == QUEUED)
-        step_queued(channel, now);
-    if (channel->state == OPENING)
-        step_opening(channel, now);
-    if (channel->state == STARTING)
-        step_starting(channel);
-    if (channel->state == RUNNING)
+    kl_ssh_channel_step_open(channel, now);
+    if (channel->state == KL_CHANNEL_RUNNING)
         step_running(channel);
-    if (channel->state == CLOSING && channel->session->wire.error == 0)
+    if (channel->state == KL_CHANNEL_CLOSING && channel->session->wire.error == 0)
         step_closing(channel);
 }
 
 static void channel_free(kl_ssh_channel *channel)
 {
     kl_buf_free(&channel->command);
-    kl_buf_free(&channel->input);
+    wipe_input(channel);
     free(channel);
 }
 
@@ -295,7 +214,7 @@ static void sweep(kl_ssh_session *session)
     kl_ssh_channel **at = &session->channels;
     while (*at != NULL) {
         kl_ssh_channel *channel = *at;
-        if (channel->state != GONE) {
+        if (channel->state != KL_CHANNEL_GONE) {
             at = &channel->next;
             continue;
         }
@@ -315,11 +234,12 @@ void kl_ssh_channels_step(kl_ssh_session *session)
 uint64_t kl_ssh_channels_due(const kl_ssh_session *session)
 {
     uint64_t due = UINT64_MAX;
+    bool may_open =
+        session->opener == NULL && kl_ssh_channels_active(session) < KL_CHANNELS_AT_ONCE;
     for (const kl_ssh_channel *at = session->channels; at != NULL; at = at->next) {
         if (at->events != NULL && at->deadline_ms < due)
             due = at->deadline_ms;
-        if (at->state == QUEUED && at->retry_ms > 0 && session->opener == NULL &&
-            at->retry_ms < due)
+        if (at->state == KL_CHANNEL_QUEUED && may_open && at->retry_ms < due)
             due = at->retry_ms;
     }
     return due;
@@ -330,26 +250,13 @@ void kl_ssh_channels_fail(kl_ssh_session *session, const kl_failure *failure)
     for (kl_ssh_channel *at = session->channels; at != NULL; at = at->next) {
         at->handle = NULL;
         channel_done(at, NULL, failure);
-        at->state = GONE;
+        at->state = KL_CHANNEL_GONE;
     }
 }
 
 void kl_ssh_channels_free(kl_ssh_session *session)
 {
     sweep(session);
-}
-
-void kl_ssh_channels_unwind(kl_ssh_session *session)
-{
-    kl_ssh_channel *opener = session->opener;
-    session->opener = NULL;
-    if (opener == NULL)
-        return;
-    if (opener->state == OPENING)
-        libssh2_channel_open_session(session->handle);
-    else if (opener->state == STARTING)
-        libssh2_channel_process_startup(opener->handle, "exec", 4, opener->command.data,
-                                        (unsigned int)opener->command.length);
 }
 
 kl_ssh_channel *kl_ssh_channel_exec(kl_ssh_session *session, const char *command, double timeout,

@@ -55,6 +55,21 @@ static const char *blob_string(const char *blob, size_t length, size_t *at, size
     return string;
 }
 
+// A key blob is strings to its end, the type first.
+static bool blob_is_key(const kl_buf *blob, const char *type)
+{
+    size_t at = 0;
+    size_t length = 0;
+    const char *first = blob_string(blob->data, blob->length, &at, &length);
+    if (first == NULL || length != strlen(type) || memcmp(first, type, length) != 0)
+        return false;
+    bool more = at < blob->length;
+    while (at < blob->length)
+        if (blob_string(blob->data, blob->length, &at, &length) == NULL)
+            return false;
+    return more;
+}
+
 bool kl_ssh_pin_parse(kl_ssh_pin *out, const char *text, kl_failure *out_failure)
 {
     *out = (kl_ssh_pin){0};
@@ -69,11 +84,7 @@ bool kl_ssh_pin_parse(kl_ssh_pin *out, const char *text, kl_failure *out_failure
     }
     text += length;
     text += strspn(text, " \t");
-    size_t at = 0;
-    size_t inner = 0;
-    bool decoded = decode_base64(&out->blob, text);
-    const char *type = decoded ? blob_string(out->blob.data, out->blob.length, &at, &inner) : NULL;
-    if (type == NULL || inner != length || memcmp(type, out->type, inner) != 0) {
+    if (!decode_base64(&out->blob, text) || !blob_is_key(&out->blob, out->type)) {
         kl_failure_set(out_failure, "invalid", 0, "the pinned host key is no %s key: bad base64",
                        out->type);
         kl_ssh_pin_free(out);

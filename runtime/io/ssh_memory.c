@@ -44,16 +44,19 @@ static LIBSSH2_ALLOC_FUNC(allocate)
     return block->bytes;
 }
 
-// Session keys and decoded private keys pass through here.
-static LIBSSH2_FREE_FUNC(release)
+// Session keys and decoded private keys pass through here; they are small.
+static void free_block(kl_ssh_block *block)
 {
-    (void)abstract;
-    if (ptr == NULL)
-        return;
-    kl_ssh_block *block = block_of(ptr);
     unlink_block(block);
     OPENSSL_cleanse(block->bytes, block->size < 4096 ? block->size : 0);
     free(block);
+}
+
+static LIBSSH2_FREE_FUNC(release)
+{
+    (void)abstract;
+    if (ptr != NULL)
+        free_block(block_of(ptr));
 }
 
 static LIBSSH2_REALLOC_FUNC(reallocate)
@@ -77,9 +80,6 @@ LIBSSH2_SESSION *kl_ssh_memory_session(kl_ssh_session *session)
 
 void kl_ssh_memory_free(kl_ssh_memory *memory)
 {
-    while (memory->first != NULL) {
-        kl_ssh_block *block = memory->first;
-        unlink_block(block);
-        free(block);
-    }
+    while (memory->first != NULL)
+        free_block(memory->first);
 }

@@ -108,6 +108,7 @@ uint64_t kl_ssh_channels_due(const kl_ssh_session *session);
 void kl_ssh_channels_fail(kl_ssh_session *session, const kl_failure *failure);
 // Frees them; their libssh2 halves went with the session.
 void kl_ssh_channels_free(kl_ssh_session *session);
+// ssh_channel_open.c
 // Lets the call that was interrupted fail, so that libssh2 frees what it holds.
 void kl_ssh_channels_unwind(kl_ssh_session *session);
 

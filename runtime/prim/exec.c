@@ -78,7 +78,8 @@ static void process_done(void *ctx, const kl_ssh_exit *exit, const kl_failure *f
     process->changed(process);
 }
 
-static const kl_ssh_channel_events process_events = {process_data, process_pull, process_done};
+static const kl_ssh_channel_events with_input = {process_data, process_pull, process_done};
+static const kl_ssh_channel_events without_input = {process_data, NULL, process_done};
 
 // Stops listening and frees what it kept. May run twice.
 static void process_free(exec_process *process)
@@ -121,8 +122,9 @@ static bool process_start(exec_process *process, kl_ssh_session *session, const 
     process->output.max = options->max_output;
     kl_buf_append(&process->input, options->input != NULL ? options->input : "",
                   options->input_length);
-    process->io = kl_ssh_channel_exec(session, command, options->timeout, &process_events, process,
-                                      &process->failure);
+    process->io = kl_ssh_channel_exec(session, command, options->timeout,
+                                      process->input.length > 0 ? &with_input : &without_input,
+                                      process, &process->failure);
     process->ended = process->io == NULL;
     return !process->ended;
 }

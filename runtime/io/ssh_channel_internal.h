@@ -1,0 +1,50 @@
+// What ssh_channel.c and ssh_channel_open.c share.
+#ifndef KL_IO_SSH_CHANNEL_INTERNAL_H
+#define KL_IO_SSH_CHANNEL_INTERNAL_H
+
+#include "io/ssh_channel.h"
+#include "io/ssh_session_internal.h"
+
+// sshd's default MaxSessions is 10, and it frees a slot a moment after our close.
+#define KL_CHANNELS_AT_ONCE 8
+
+typedef enum kl_ssh_channel_state {
+    KL_CHANNEL_QUEUED,
+    KL_CHANNEL_OPENING,
+    KL_CHANNEL_STARTING,
+    KL_CHANNEL_RUNNING,
+    KL_CHANNEL_CLOSING,
+    KL_CHANNEL_GONE
+} kl_ssh_channel_state;
+
+struct kl_ssh_channel {
+    kl_ssh_session *session;
+    kl_ssh_channel *next;
+    LIBSSH2_CHANNEL *handle;
+    kl_ssh_channel_state state;
+    const kl_ssh_channel_events *events; // NULL: nobody listens any more
+    void *ctx;
+    kl_buf command;
+    uint64_t deadline_ms;
+    uint64_t retry_ms; // when refused: not before
+    int refusals;
+    bool paused;
+    bool input_ended;
+    kl_buf input; // being sent; libssh2 wants the same bytes again after EAGAIN
+    size_t input_at;
+    size_t input_peak; // bytes of the buffer that were ever used
+};
+
+// ssh_channel.c
+// A libssh2 call failed: of the channel alone, or because the connection is gone.
+void kl_ssh_channel_error(kl_ssh_channel *channel, int rc, const char *what);
+
+// ssh_channel_open.c
+// Moves a channel that does not run yet towards it.
+void kl_ssh_channel_step_open(kl_ssh_channel *channel, uint64_t now);
+// Channels that take a slot of the host.
+int kl_ssh_channels_active(const kl_ssh_session *session);
+// A slot of the host is free, or will be in a moment: those it refused may try again.
+void kl_ssh_channels_encourage(kl_ssh_session *session);
+
+#endif

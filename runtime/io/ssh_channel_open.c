@@ -1,0 +1,107 @@
+// Opening channels: in their order, one at a time, as many as the host allows.
+#include "io/ssh_channel_internal.h"
+
+#define REFUSED_MS 50 // doubles up to sixteen times
+#define REFUSALS 7    // with no command of ours running: about 3 s
+
+int kl_ssh_channels_active(const kl_ssh_session *session)
+{
+    int count = 0;
+    for (const kl_ssh_channel *at = session->channels; at != NULL; at = at->next)
+        count += at->state != KL_CHANNEL_QUEUED && at->state != KL_CHANNEL_GONE;
+    return count;
+}
+
+static void step_queued(kl_ssh_channel *channel, uint64_t now)
+{
+    kl_ssh_session *session = channel->session;
+    if (session->opener != NULL || channel->retry_ms > now ||
+        kl_ssh_channels_active(session) >= KL_CHANNELS_AT_ONCE)
+        return;
+    session->opener = channel;
+    channel->state = KL_CHANNEL_OPENING;
+}
+
+// The host's limit is reached, perhaps only because it has not yet noticed a close: try again.
+static void open_refused(kl_ssh_channel *channel, uint64_t now)
+{
+    channel->session->opener = NULL;
+    channel->state = KL_CHANNEL_QUEUED;
+    channel->retry_ms =
+        now + ((uint64_t)REFUSED_MS << (channel->refusals < 4 ? channel->refusals : 4));
+    channel->refusals++;
+    if (channel->events == NULL)
+        channel->state = KL_CHANNEL_GONE;
+    else if (kl_ssh_channels_active(channel->session) == 0 && channel->refusals > REFUSALS)
+        kl_ssh_channel_error(channel, LIBSSH2_ERROR_CHANNEL_FAILURE,
+                             "the host opens no more channels, perhaps for commands that were "
+                             "left and still run");
+}
+
+static void step_opening(kl_ssh_channel *channel, uint64_t now)
+{
+    kl_ssh_session *session = channel->session;
+    channel->handle = libssh2_channel_open_session(session->handle);
+    int rc = channel->handle != NULL ? 0 : libssh2_session_last_errno(session->handle);
+    if (rc == LIBSSH2_ERROR_EAGAIN)
+        return;
+    if (rc == LIBSSH2_ERROR_CHANNEL_FAILURE) {
+        open_refused(channel, now);
+        return;
+    }
+    if (rc != 0) {
+        session->opener = NULL;
+        channel->state = KL_CHANNEL_QUEUED; // there is nothing to close
+        kl_ssh_channel_error(channel, rc, "opening a channel");
+        return;
+    }
+    channel->state = KL_CHANNEL_STARTING;
+}
+
+static void step_starting(kl_ssh_channel *channel)
+{
+    int rc = libssh2_channel_process_startup(channel->handle, "exec", 4, channel->command.data,
+                                             (unsigned int)channel->command.length);
+    if (rc == LIBSSH2_ERROR_EAGAIN)
+        return;
+    channel->session->opener = NULL;
+    channel->session->again = true; // the next one may open
+    channel->state = channel->events != NULL && rc == 0 ? KL_CHANNEL_RUNNING : KL_CHANNEL_CLOSING;
+    kl_buf_free(&channel->command);
+    if (rc != 0)
+        kl_ssh_channel_error(channel, rc, "starting the command");
+}
+
+void kl_ssh_channel_step_open(kl_ssh_channel *channel, uint64_t now)
+{
+    if (channel->state == KL_CHANNEL_QUEUED)
+        step_queued(channel, now);
+    if (channel->state == KL_CHANNEL_OPENING)
+        step_opening(channel, now);
+    if (channel->state == KL_CHANNEL_STARTING)
+        step_starting(channel);
+}
+
+void kl_ssh_channels_encourage(kl_ssh_session *session)
+{
+    for (kl_ssh_channel *at = session->channels; at != NULL; at = at->next) {
+        if (at->state == KL_CHANNEL_QUEUED) {
+            at->retry_ms = 0;
+            at->refusals = 0;
+        }
+    }
+    session->again = true;
+}
+
+void kl_ssh_channels_unwind(kl_ssh_session *session)
+{
+    kl_ssh_channel *opener = session->opener;
+    session->opener = NULL;
+    if (opener == NULL)
+        return;
+    if (opener->state == KL_CHANNEL_OPENING)
+        libssh2_channel_open_session(session->handle);
+    else if (opener->state == KL_CHANNEL_STARTING)
+        libssh2_channel_process_startup(opener->handle, "exec", 4, opener->command.data,
+                                        (unsigned int)opener->command.length);
+}
