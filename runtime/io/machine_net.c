@@ -180,7 +180,8 @@ bool kl_net_up(const kl_site *site, kl_failure *failure)
                   "route add unreachable 10.199.%d.0/24\n",
                   b + 2, b, b + 3);
     // What belongs to no connection is dropped: pasta sends segments without flags, and the router
-    // would answer them with a reset that ends the machine's connection. The hairpin rule lets a
+    // would answer them with a reset that ends the machine's connection. pasta's gateway address is
+    // the host's own loopback: nothing of machines. The hairpin rule lets a
     // machine reach a floating address that is its own.
     kl_buf_printf(&table,
                   "table ip kiln {\n"
@@ -191,9 +192,10 @@ bool kl_net_up(const kl_site *site, kl_failure *failure)
                   "    ip saddr 10.199.%d.0/24 ip daddr 10.199.%d.0/24 ct status dnat masquerade;\n"
                   "    oifname \"up0\" masquerade; }\n"
                   "  chain strays { type filter hook prerouting priority filter;\n"
-                  "    ct state invalid drop; }\n"
+                  "    ct state invalid drop;\n"
+                  "    ip saddr 10.199.%d.0/24 ip daddr 10.199.%d.1 drop; }\n"
                   "}\n",
-                  b + 2, b + 2);
+                  b + 2, b + 2, b + 2, b + 1);
     bool ok = batch(0, kl_buf_text(&host), failure) &&
               batch(site->router, kl_buf_text(&inside), failure) &&
               set_sysctls(site->router, failure) &&

@@ -22,14 +22,16 @@ local machine = {}
 ---@return table? err
 function machine.check(options) end
 
----Starts the site's network, or leaves the one that runs.
+---Starts the site's network, or leaves the one that runs. One whose router died is made again:
+---floating addresses point where they pointed, running machines get new cables.
 ---@async
 ---@param options { dir: string }
 ---@return { machine_net: string, address_net: string }? nets "10.199.77.0/24"
 ---@return table? err
 function machine.network_up(options) end
 
----Ends the site's network; nothing of it stays on the host.
+---Ends the site's network; nothing of it stays on the host. Refused (`exists`) while a machine
+---runs.
 ---@async
 ---@param options { dir: string }
 ---@return true? done
@@ -45,7 +47,7 @@ function machine.network_down(options) end
 ---@return table? err
 function machine.create(options) end
 
----Lists the site's machines.
+---Lists the site's machines. What a creation that was cut off left is removed.
 ---@async
 ---@param options { dir: string }
 ---@return rt.machine.Row[]? rows

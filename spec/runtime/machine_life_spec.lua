@@ -1,6 +1,7 @@
 ---Real machines of a site of its own; skipped, with the reason, where there can be none.
 local fs = require "rt.fs"
 local http = require "rt.http"
+local httpd = require "rt.httpd"
 local machine = require "rt.machine"
 local proc = require "rt.proc"
 local scope = require "kiln.scope"
@@ -68,6 +69,15 @@ describe("rt.machine", function()
       head -n1 /proc/self/uid_map | tr -s " "]])
     assert.equal("userns\nmount\nSeccomp:\t2\nno kernel log\nno sysrq\nno devices\n"
       .. " 0 100000 65536\n", seen)
+  end)
+
+  on_machines("keeps a machine from what listens on the host's loopback alone", function()
+    local server <close> = assert(httpd.listen { port = 0 })
+    local net = assert(machine.network_up { dir = s.dir }).machine_net
+    local a, b = net:match("^(%d+%.%d+%.)(%d+)%.")
+    local gateway = a .. math.tointeger(b - 1) .. ".1"
+    assert.equal("28\n", s:run(s:row "one", ("curl -s -m 2 http://%s:%d/; echo $?")
+      :format(gateway, server:port())))
   end)
 
   on_machines("refuses a name that is no file name, a missing image, a missing machine", function()
