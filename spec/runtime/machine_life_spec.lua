@@ -76,8 +76,14 @@ describe("rt.machine", function()
     local net = assert(machine.network_up { dir = s.dir }).machine_net
     local a, b = net:match("^(%d+%.%d+%.)(%d+)%.")
     local gateway = a .. math.tointeger(b - 1) .. ".1"
-    assert.equal("28\n", s:run(s:row "one", ("curl -s -m 2 http://%s:%d/; echo $?")
-      :format(gateway, server:port())))
+    local ask = ("curl -s -m 2 http://%s:%d/; echo $?"):format(gateway, server:port())
+    assert.equal("28\n", scope.race {
+      function() return s:run(s:row "one", ask) end,
+      function()
+        server:accept():respond { status = 200, body = "reached" }
+        timer.sleep(60)
+      end,
+    })
   end)
 
   on_machines("refuses a name that is no file name, a missing image, a missing machine", function()
