@@ -90,7 +90,7 @@ describe("kiln.http", function()
     local before = timer.now()
     assert.equal("tls", raised(http.get, (site.url:gsub("http", "https"))).kind)
     assert.equal("unsupported", raised(http.get, "ftp://h/").kind)
-    assert.is_true(timer.now() - before < 0.4)
+    assert.is_true(timer.now() - before < 2) -- sanitizers on a busy machine
   end)
 
   it("says that an answer is no JSON", function()

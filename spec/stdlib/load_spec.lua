@@ -63,7 +63,7 @@ describe("kiln.load", function()
       if count == 2 then return false end
       return { status = count > 3 and 500 or 200, body = "broken" }
     end)
-    local traffic <close> = load.start { url = site.url, at_once = 2, fresh = true }
+    local traffic <close> = load.start { url = site.url, at_once = 1, fresh = true }
     timer.sleep(0.4)
     local report = traffic:stop()
     assert.is_true(report.failed > 10)
