@@ -290,13 +290,13 @@ bool kl_image_freeze(kl_site *site, const kl_fields *request, kl_failure *failur
         return false;
     }
     kl_site_path(site, path, sizeof path, "machines/%s/meta", machine);
-    bool ok = kl_fields_load(&meta, path, failure) && kl_site_up(site, failure);
+    bool ok = kl_fields_load(&meta, path, failure);
     const char *parent = kl_fields_get(&meta, "image");
     if (ok && parent == NULL) {
         kl_failure_set(failure, "not_found", 0, "there is no machine %s", machine);
         ok = false;
     }
-    ok = ok && freeze(site, request, parent, failure);
+    ok = ok && kl_site_up(site, failure) && freeze(site, request, parent, failure);
     kl_fields_free(&meta);
     return ok;
 }

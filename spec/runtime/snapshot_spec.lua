@@ -1,4 +1,5 @@
 local fs = require "rt.fs"
+local machine = require "rt.machine"
 local proc = require "rt.proc"
 local snapshot = require "rt.snapshot"
 
@@ -18,7 +19,11 @@ describe("rt.snapshot", function()
 
   local dir
   before_each(function() dir = assert(fs.temp_dir()) end)
-  after_each(function() assert(fs.remove(dir, { recursive = true })) end)
+  after_each(function()
+    assert.is_nil(fs.stat(dir .. "/router"), "a question starts no network")
+    assert(machine.network_down { dir = dir })
+    assert(fs.remove(dir, { recursive = true }))
+  end)
 
   it("has nothing in a new site", function()
     assert.same({}, (assert(snapshot.list { dir = dir })))
