@@ -43,14 +43,14 @@ describe("kiln.load", function()
       turns = turns + 1
     end
     local report = traffic:stop()
-    assert.is_true(report.requests >= 20 and report.requests <= 60, report.requests .. " requests")
-    assert.is_true(turns > 20, turns .. " turns")
+    assert.is_true(report.requests >= 5 and report.requests <= 60, report.requests .. " requests")
+    assert.is_true(turns > 3, turns .. " turns")
   end)
 
   it("runs while a function does, and gives what that gave", function()
     local site <close> = web.start(function() return { headers = { ["X-Version"] = "v7" } } end)
     local report, a, b = load.during({ url = site.url, rate = 200 }, function()
-      timer.sleep(0.1)
+      while #site.seen < 4 do timer.sleep(0.01) end
       return nil, "b"
     end)
     assert.same({ nil, "b" }, { a, b })
@@ -64,9 +64,8 @@ describe("kiln.load", function()
       return { status = count > 3 and 500 or 200, body = "broken" }
     end)
     local traffic <close> = load.start { url = site.url, at_once = 1, fresh = true }
-    timer.sleep(0.4)
+    while traffic:report().failed < 11 do timer.sleep(0.01) end
     local report = traffic:stop()
-    assert.is_true(report.failed > 10)
     assert.equal(10, #report.failures)
     assert.matches("Empty reply", report.failures[1].message)
     assert.equal(report.failures[1].message, report.first_failure)
@@ -86,15 +85,15 @@ describe("kiln.load", function()
   end)
 
   it("ends with its block, also by an error, without waiting for answers", function()
-    local site <close> = web.start(function() timer.sleep(0.5); return {} end)
+    local site <close> = web.start(function() timer.sleep(2); return {} end)
     local before = timer.now()
     pcall(function()
       local _ <close> = load.start { url = site.url }
       timer.sleep(0.05)
       error("elsewhere")
     end)
-    assert.is_true(timer.now() - before < 0.4)
-    timer.sleep(0.6) -- the server's tasks
+    assert.is_true(timer.now() - before < 1.5)
+    timer.sleep(2.1) -- the server's tasks
   end)
 
   it("raises what classifying raised", function()
