@@ -222,10 +222,12 @@ bool kl_net_attach(const kl_site *site, pid_t pid, const char *address, kl_failu
     char lines[512];
     int last = atoi(strrchr(address, '.') + 1);
     // Named by the process: the cable of a machine that has just gone, with this address, may still
-    // be there. The hardware address belongs to the address, so that nobody asks for it in vain.
+    // be there. The hardware address belongs to the address, so that nobody asks for it in vain;
+    // and the bridge forgets behind which cable it was.
     snprintf(lines, sizeof lines,
              "link add m%d type veth peer name eth0 address 02:6b:69:6d:%02x:%02x netns %d\n"
-             "link set m%d master br0 up\n",
+             "link set m%d master br0 up\n"
+             "link set br0 type bridge fdb_flush\n",
              (int)pid, (unsigned)site->block & 255, (unsigned)last & 255, (int)pid, (int)pid);
     if (!batch(site->router, lines, failure))
         return false;
