@@ -118,6 +118,11 @@ local function require_host(self)
   end
 end
 
+local function base_row(row, name, id)
+  row.name, row.detail = name, id
+  return row
+end
+
 ---Gives the base image; makes it where it is not there yet.
 ---Raises `not_found`, `unsupported`, `unreachable`, `exit`.
 ---@async
@@ -125,16 +130,22 @@ end
 ---@param progress? fun(text: string)
 ---@return table image
 function Driver:base_image(name, progress)
-  local id = base.image_name(name)
-  local function made(row)
-    row.name, row.detail = name, id
-    return row
-  end
-  local there = first(self:images(), function(row) return row.id == id end)
-  if there then return made(there) end
+  local there = self:find_base(name)
+  if there then return there end
   require_host(self)
+  local id = base.image_name(name)
   local data = json.encode { name = name, data = { base = id } }
-  return made(image_row(base.image(self.site, name, data, progress)))
+  return base_row(image_row(base.image(self.site, name, data, progress)), name, id)
+end
+
+---Finds a base image that is ready.
+---@async
+---@param name string "debian-13"
+---@return table? image
+function Driver:find_base(name)
+  local id = base.image_name(name)
+  local there = first(self:images(), function(row) return row.id == id end)
+  return there and base_row(there, name, id)
 end
 
 ---Creates a machine; one with the same name and token is taken as it is.

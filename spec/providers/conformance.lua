@@ -100,6 +100,7 @@ local function conformance(name, make_driver, opts)
     it("has its base image once, whoever asks again", function()
       check_shape("image", base)
       assert.equal(base.id, driver:base_image(opts.base).id)
+      assert.equal(base.id, driver:find_base(opts.base).id)
       raises("not_found", driver.base_image, driver, "no-such-base")
     end)
 

@@ -9,7 +9,7 @@
 ---and its methods, each of which may wait and raises kiln.Error:
 ---
 ---  check() -> problems   create_machine{…}  find_machine(token)  machine(id)  machines{ tag = }
----  power_off(id)  destroy_machine(id)  base_image(name, progress)  snapshot{…}
+---  power_off(id)  destroy_machine(id)  find_base(name)  base_image(name, progress)  snapshot{…}
 ---  find_image{ name = | token = }  images()  destroy_image(id)
 ---  address(name)  create_address{…}  addresses()  assign_address(id, machine_id|nil)
 ---  destroy_address(id)  connections(address_id, machine_id)
@@ -73,6 +73,11 @@ end
 ---@param name string
 ---@return table image
 function Cloud:base(name)
+  local there = op.call {
+    name = "look up base " .. name, class = "read", args = { name = name }, quiet = true,
+    perform = function() return self.driver:find_base(name) end,
+  }
+  if there then return there end
   return self.run:step {
     name = "base " .. name,
     perform = function()

@@ -16,7 +16,13 @@ local render = {}
 local Display = {}
 Display.__index = Display
 
-local name_width, detail_width = 44, 38
+local full_width, name_width, detail_width = 95, 44, 38
+
+---How wide a line may be: the terminal, up to what looks good.
+local function width_of(self)
+  local columns = self.live and tty.size(2) or full_width
+  return math.min(columns >= 20 and columns or 80, full_width)
+end
 
 ---Pads to a width in characters, not bytes.
 local function pad(text, width)
@@ -37,8 +43,11 @@ local function paint(self, text, colour)
   return "\27[" .. colours[colour] .. "m" .. text .. "\27[0m"
 end
 
-local function line_of(mark, name, detail, seconds)
-  local text = ("  %s %s %s"):format(mark, pad(name, name_width), pad(detail or "", detail_width))
+---Name and detail in columns, the time at the right; a narrow terminal gets them closer together.
+local function line_of(self, mark, name, detail, seconds)
+  local room = width_of(self) - 13
+  local first = math.max(utf8.len(name) or #name, math.min(name_width, room - detail_width))
+  local text = ("  %s %s %s"):format(mark, pad(name, first), pad(detail or "", room - first))
   if seconds then return text .. (" %6.1fs"):format(seconds) end
   return (text:gsub("%s+$", ""))
 end
@@ -98,7 +107,7 @@ shown["step.done"] = function(self, event)
   remove_active(self, event.step_id)
   if event.step then return end -- within another step
   local mark = event.undo and paint(self, "↩", "yellow") or paint(self, "✓", "green")
-  print_line(self, line_of(mark, event.name, event.detail,
+  print_line(self, line_of(self, mark, event.name, event.detail,
     not event.replayed and event.seconds or nil) .. (event.replayed and " earlier" or ""))
 end
 
@@ -107,20 +116,21 @@ shown["step.fail"] = function(self, event)
   if event.step then return end
   local err = event.error or {}
   local mark = paint(self, "✗", "red")
-  print_line(self, ("  %s %s %s"):format(mark, pad(event.name, name_width),
-    (err.message or "failed"):match("[^\n]*")))
+  print_line(self, ("  %s %s"):format(mark, event.name))
+  print_line(self, "      " .. (err.message or "failed"):match("[^\n]*"))
   for _, text in ipairs(failure.output(err)) do print_line(self, "      " .. text) end
 end
 
 shown["step.stop"] = function(self, event)
   remove_active(self, event.step_id)
   if event.step then return end
-  print_line(self, line_of(paint(self, "■", "yellow"), event.name, "stopped"))
+  print_line(self, line_of(self, paint(self, "■", "yellow"), event.name, "stopped"))
 end
 
 shown["op.done"] = function(self, event)
   if not self.verbose and (event.step or event.quiet) then return end
-  print_line(self, line_of(paint(self, "-", "grey"), cut(event.name, name_width), event.detail,
+  local mark = paint(self, "-", "grey")
+  print_line(self, line_of(self, mark, cut(event.name, name_width), event.detail,
     not event.replayed and event.seconds or nil) .. (event.replayed and " earlier" or ""))
 end
 
