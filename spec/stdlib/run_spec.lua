@@ -165,7 +165,10 @@ describe("kiln.run", function()
     os.execute("kill -KILL " .. pid)
     pipe:close()
     local kept = store.open(folder.dir)
-    local id = kept:runs { limit = 1 }[1].id
+    local row = kept:runs { limit = 1 }[1]
+    local id = row.id
+    assert.equal("running", row.status)
+    assert.equal("died", kept:state_of(row))
     kept:close()
     local outcome = folder:continue("resume", id)
     assert.equal("done", outcome.status, outcome.error and outcome.error.message)

@@ -271,6 +271,17 @@ function Store:lease_take(want)
   return fence, holder
 end
 
+---Tells how a run is: its status, or "died" when it should run and nobody holds its lease.
+---@param row table of `run` or `runs`
+---@return string
+function Store:state_of(row)
+  if row.status ~= "running" and row.status ~= "aborting" then return row.status end
+  local lease = exec(self, "SELECT * FROM leases WHERE scope = ?1 AND run = ?2",
+    row.env .. "/" .. row.service, row.id)[1]
+  local alive = lease and lease.expires > timer.time() and not is_dead(lease, proc.info())
+  return alive and row.status or "died"
+end
+
 ---Keeps the lease for another while.
 ---@param scope string
 ---@param run string

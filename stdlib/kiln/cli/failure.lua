@@ -1,4 +1,6 @@
 ---The last lines of a run: what became of it, what still exists, the next command.
+local sh = require "kiln.sh"
+
 local failure = {}
 
 ---Gives the last lines of output that an error carries.
@@ -21,6 +23,12 @@ local function seconds(outcome)
   return ("%.1fs"):format(outcome.seconds or 0)
 end
 
+---How kiln is called for the run's project from here.
+local function program(outcome)
+  if (outcome.dir or ".") == "." then return "kiln" end
+  return "kiln -C " .. sh.quote(outcome.dir)
+end
+
 local endings = {}
 
 endings.done = function(outcome)
@@ -36,7 +44,8 @@ endings.rolled_back = function(outcome, id)
   local err = outcome.error
   return {
     ("rolled back: %s; what the attempt changed is undone"):format(err.undone_text or err.message),
-    ("  see everything: kiln show %s · keep it to look at: --on-error keep"):format(id),
+    ("  see everything: %s show %s · keep it to look at: --on-error keep")
+      :format(program(outcome), id),
   }
 end
 
@@ -44,7 +53,8 @@ endings.stopped = function(outcome, id)
   return {
     ("stopped after %s: %s"):format(seconds(outcome),
       outcome.error and outcome.error.message or "by a signal"),
-    ("  go on: kiln resume %s · undo: kiln abort %s"):format(id, id),
+    ("  go on: %s resume %s · undo: %s abort %s")
+      :format(program(outcome), id, program(outcome), id),
   }
 end
 
@@ -61,7 +71,10 @@ endings.failed = function(outcome, id, verbose)
   local lines = { ("failed%s: %s"):format(err.step and " at " .. err.step or "", err.message) }
   if verbose and err.traceback then lines[#lines + 1] = err.traceback end
   if err.kept then lines[#lines + 1] = "  kept as it is, because of --on-error keep" end
-  if id then lines[#lines + 1] = ("  see everything: kiln show %s · kiln log %s"):format(id, id) end
+  if id then
+    lines[#lines + 1] = ("  see everything: %s show %s · %s log %s")
+      :format(program(outcome), id, program(outcome), id)
+  end
   return lines
 end
 

@@ -56,7 +56,8 @@ function report.runs(options)
   if #rows == 0 then say "no run yet" end
   for _, row in ipairs(rows) do
     say("%-6s %-12s %-12s %-14s %6.1fs  %s ago", row.id:sub(1, 4), row.service, row.entry,
-      (row.status:gsub("_", " ")), (row.ended or timer.time()) - row.started, age(row.started))
+      (store:state_of(row):gsub("_", " ")), (row.ended or timer.time()) - row.started,
+      age(row.started))
   end
   return 0
 end
@@ -72,7 +73,7 @@ function report.show(options)
     return print_json { run = row, operations = list(ops), remains = list(left) }
   end
   say("run %s · %s · %s · %s · %s", row.id, row.service, row.entry, row.cloud,
-    (row.status:gsub("_", " ")))
+    (store:state_of(row):gsub("_", " ")))
   say("arguments %s", row.args)
   local marks = { done = "✓", failed = "✗", intent = "?" }
   for _, op in ipairs(ops) do

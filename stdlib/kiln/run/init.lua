@@ -20,6 +20,7 @@ local lease_seconds = 30
 ---@field exit integer
 ---@field run? string
 ---@field service? string
+---@field dir? string the project's folder
 ---@field result? any what the entry returned
 ---@field error? kiln.Error
 ---@field remains? table[] ledger rows of what the run made that still exists
@@ -111,7 +112,8 @@ local function conduct(self, loaded, entry)
       ok and encodable(result) or nil)
   end
   local made = outcome(status, {
-    run = self.id, service = self.service, result = ok and result or nil, error = err,
+    run = self.id, service = self.service, dir = self.dir, result = ok and result or nil,
+    error = err,
     remains = self.store:ledger { run = self.id, state = "live" },
     seconds = timer.now() - started,
   })
