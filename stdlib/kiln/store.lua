@@ -58,10 +58,20 @@ end
 
 ---Runs several as one transaction.
 local function atomic(self, body)
+  if self.inside then return body() end
   return error_.check(self.db:atomic(function()
-    local result = body()
+    self.inside = true
+    local ok, result = pcall(body)
+    self.inside = false
+    if not ok then error(result, 0) end
     return result == nil and true or result
   end))
+end
+
+---Makes several changes one durable transaction: all of them, or none. The body must not wait.
+---@param body fun()
+function Store:together(body)
+  atomic(self, body)
 end
 
 ---Records a new run as running.

@@ -106,11 +106,6 @@ local function conduct(self, loaded, entry)
   provider.close(self)
   local status = classify(self, ok, result)
   local err = not ok and secret.redact_fields(error_.from(result)) or nil
-  if not error_.is(err, "fenced") then
-    local text = err and json.encode(error_.plain(err), { bytes = "replace" }) or nil
-    self.store:run_status(self.id, status, text,
-      ok and encodable(result) or nil)
-  end
   local made = outcome(status, {
     run = self.id, service = self.service, dir = self.dir, result = ok and result or nil,
     error = err,
@@ -121,6 +116,12 @@ local function conduct(self, loaded, entry)
     type = "run.end", status = status, exit = made.exit, seconds = made.seconds,
     error = err and error_.plain(err) or nil,
   }
+  if error_.is(err, "fenced") then return made end -- nothing here is ours to write any more
+  self.store:together(function()
+    local text = err and json.encode(error_.plain(err), { bytes = "replace" }) or nil
+    self.store:run_status(self.id, status, text, ok and encodable(result) or nil)
+    self.store:lease_release(self.lease_scope, self.id, self.fence)
+  end)
   return made
 end
 
@@ -136,7 +137,7 @@ local function new_object(opts, store, loaded, fields)
   return self
 end
 
----Takes the lease, conducts the run and gives the lease back.
+---Takes the lease and conducts the run, whose end gives the lease back.
 local function with_lease(self, loaded, entry, opts)
   local fence, holder = self.store:lease_take {
     scope = self.lease_scope, run = self.id, ttl = lease_seconds,
@@ -153,9 +154,7 @@ local function with_lease(self, loaded, entry, opts)
   end
   self.fence = fence
   if opts.started then opts.started(self.handle) end
-  local made = conduct(self, loaded, entry)
-  self.store:lease_release(self.lease_scope, self.id, fence)
-  return made
+  return conduct(self, loaded, entry)
 end
 
 local function guarded(body)
@@ -194,12 +193,14 @@ function run.start(opts)
       env = opts.env or "default", service = opts.service or loaded.name,
       cloud_name = opts.cloud or "local",
     })
-    store:run_new {
-      id = self.id, recipe = loaded.file:match("([^/]+)$"), entry = entry,
-      args = json.encode(args), env = self.env, cloud = self.cloud_name, service = self.service,
-      kiln_version = host.version,
-    }
-    for path, text in pairs(loaded.sources) do store:source_put(self.id, path, text) end
+    store:together(function()
+      store:run_new {
+        id = self.id, recipe = loaded.file:match("([^/]+)$"), entry = entry,
+        args = json.encode(args), env = self.env, cloud = self.cloud_name,
+        service = self.service, kiln_version = host.version,
+      }
+      for path, text in pairs(loaded.sources) do store:source_put(self.id, path, text) end
+    end)
     local made = with_lease(self, loaded, entry, opts)
     if made.status == "locked" then
       store:run_status(self.id, "failed", json.encode(error_.plain(made.error)))
