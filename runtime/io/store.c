@@ -75,11 +75,9 @@ kl_store *kl_store_open(const char *path, kl_failure *out)
         kl_failure_set(out, "limit", ENOMEM, "out of memory");
         return NULL;
     }
-    // What is in the log is durable; copying it into the file can wait until the log is long.
     int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX;
     if (sqlite3_open_v2(path, &store->db, flags, NULL) != SQLITE_OK ||
         sqlite3_busy_timeout(store->db, BUSY_MS) != SQLITE_OK ||
-        sqlite3_db_config(store->db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL) != SQLITE_OK ||
         sqlite3_exec(store->db, setup, NULL, NULL, NULL) != SQLITE_OK) {
         fail(store, out, path);
         kl_store_close(store);
