@@ -5,7 +5,7 @@ local rollout = require "recipes.rollout"
 ---@class kiln.BlueGreenSpec
 ---@field service string
 ---@field image table from `recipes.bake`
----@field version? string compared with the health answer's `version`, when it has one
+---@field version? string what the health answer's `version` must be
 ---@field front kiln.Address
 ---@field health kiln.Health
 ---@field size? string
