@@ -22,6 +22,13 @@ function crypto.sha256_file(path) end
 ---@return string
 function crypto.hmac_sha256(key, bytes, opts) end
 
+---Gives the HMAC with SHA-1 (RFC 2104), which known_hosts hides names with; for nothing new.
+---@param key string|userdata
+---@param bytes string|userdata
+---@param opts? { raw: boolean? } bytes instead of hex (false)
+---@return string
+function crypto.hmac_sha1(key, bytes, opts) end
+
 ---Gives random bytes from the system.
 ---@param length integer 1 to 1048576
 ---@return string

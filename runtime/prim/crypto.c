@@ -123,7 +123,7 @@ static int crypto_sha256_file(lua_State *L)
     return kl_op_wait(L, &self->op);
 }
 
-static int crypto_hmac_sha256(lua_State *L)
+static int push_hmac(lua_State *L, const EVP_MD *hash)
 {
     size_t key_length, length;
     const char *key = kl_secret_or_string(L, 1, &key_length);
@@ -135,13 +135,23 @@ static int crypto_hmac_sha256(lua_State *L)
     luaL_argcheck(L, key_length <= INT_MAX, 1, "key is too long");
     unsigned char digest[EVP_MAX_MD_SIZE];
     unsigned int size;
-    if (HMAC(EVP_sha256(), key, (int)key_length, (const unsigned char *)bytes, length, digest,
-             &size) == NULL)
+    if (HMAC(hash, key, (int)key_length, (const unsigned char *)bytes, length, digest, &size) ==
+        NULL)
         return luaL_error(L, "hmac failed");
     if (!raw)
         return push_hex(L, digest, size);
     lua_pushlstring(L, (const char *)digest, size);
     return 1;
+}
+
+static int crypto_hmac_sha256(lua_State *L)
+{
+    return push_hmac(L, EVP_sha256());
+}
+
+static int crypto_hmac_sha1(lua_State *L)
+{
+    return push_hmac(L, EVP_sha1());
 }
 
 static int crypto_random(lua_State *L)
@@ -357,6 +367,7 @@ static const luaL_Reg crypto_functions[] = {
     {"sha256", crypto_sha256},
     {"sha256_file", crypto_sha256_file},
     {"hmac_sha256", crypto_hmac_sha256},
+    {"hmac_sha1", crypto_hmac_sha1},
     {"random", crypto_random},
     {"hex", crypto_hex},
     {"base64", crypto_base64},

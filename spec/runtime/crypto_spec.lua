@@ -46,6 +46,14 @@ describe("rt.crypto", function()
     assert.is_nil((crypto.sha256_file("/")))
   end)
 
+  it("gives the HMAC-SHA1 of RFC 2202's cases", function()
+    assert.equal("b617318655057264e28bc0b6fb378c8ef146be00",
+      crypto.hmac_sha1(("\x0b"):rep(20), "Hi There"))
+    assert.equal("effcdf6ae5eb2fa2d27416d5f184df9c259a7c79",
+      crypto.hmac_sha1("Jefe", "what do ya want for nothing?"))
+    assert.equal(20, #crypto.hmac_sha1("k", "v", { raw = true }))
+  end)
+
   it("gives the HMAC of RFC 4231's cases 1 and 2", function()
     assert.equal("b0344c61d8db38535ca8afceaf0bf12b881dc200c9833da726e9376c2e32cff7",
       crypto.hmac_sha256(("\x0b"):rep(20), "Hi There"))
