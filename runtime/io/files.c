@@ -204,6 +204,11 @@ bool kl_files_mkdir(const char *path, mode_t mode, bool parents, kl_failure *fai
     return chmod(path, mode) == 0 || fail(failure, "make directory", path);
 }
 
+bool kl_files_sync_name(const char *path, kl_failure *failure)
+{
+    return sync_folder(path) || fail(failure, "make durable", path);
+}
+
 bool kl_files_temp_dir(kl_buf *out, kl_failure *failure)
 {
     const char *base = getenv("TMPDIR");

@@ -26,6 +26,9 @@ bool kl_files_write(const char *path, const void *bytes, size_t length, mode_t m
 // and is content with a directory that is there.
 bool kl_files_mkdir(const char *path, mode_t mode, bool parents, kl_failure *failure);
 
+// Makes the name last through a power failure: syncs the directory that it is in.
+bool kl_files_sync_name(const char *path, kl_failure *failure);
+
 // Removes a file, a link or an empty directory; with `recursive` a tree, never through a link nor
 // into another file system.
 bool kl_files_remove(const char *path, bool recursive, kl_failure *failure);

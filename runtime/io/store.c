@@ -1,6 +1,8 @@
 // The store over SQLite.
 #include "io/store.h"
 
+#include "base/buf.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <sqlite3.h>
@@ -8,7 +10,12 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { CACHED = 32, BUSY_MS = 10000 };
+enum {
+    CACHED = 32,
+    BUSY_MS = 10000,
+    LOG_COPIED = 1000, // pages: the log goes into the file when it is that long
+    LOG_LEFT = 200,    // pages: what a closed store may leave for the next one to read
+};
 
 struct kl_store {
     sqlite3 *db;
@@ -20,6 +27,7 @@ struct kl_store {
         uint64_t used;
     } cache[CACHED];
     uint64_t clock;
+    int log_pages; // in the log when this connection last committed
 };
 
 static const char *kind_of(int code)
@@ -52,16 +60,50 @@ static void fail(const kl_store *store, kl_failure *out, const char *what)
     kl_failure_set(out, kind_of(code), code, "%s: %s", what, sqlite3_errmsg(store->db));
 }
 
-// SQLite would make the file with the umask's mode: make it ours first.
+// SQLite would make the file with the umask's mode: make it ours first. A file that is there is not
+// opened: closing it would drop the locks of this process's other connections to it (POSIX).
 static bool make_private(const char *path, kl_failure *out)
 {
-    int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-    if (fd < 0) {
+    int fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    if (fd < 0 && errno != EEXIST) {
         kl_failure_errno(out, errno, path);
         return false;
     }
-    close(fd);
+    if (fd >= 0)
+        close(fd);
     return true;
+}
+
+// After every commit: what is in the log is durable, so copying it can wait until it is long. A
+// failed copy loses nothing; the next commit tries again.
+static int committed(void *context, sqlite3 *db, const char *schema, int pages)
+{
+    kl_store *store = context;
+    store->log_pages = pages;
+    if (pages >= LOG_COPIED)
+        sqlite3_wal_checkpoint_v2(db, schema, SQLITE_CHECKPOINT_PASSIVE, NULL, NULL);
+    return SQLITE_OK;
+}
+
+bool kl_store_blank(kl_buf *out, const char *script, kl_failure *failure)
+{
+    enum { WRITE_VERSION = 18, READ_VERSION = 19, WAL = 2 }; // sqlite.org/fileformat.html, 1.3.3
+    kl_store store = {0};
+    sqlite3_int64 size = 0;
+    unsigned char *bytes = NULL;
+    if (sqlite3_open(":memory:", &store.db) != SQLITE_OK ||
+        sqlite3_exec(store.db, script, NULL, NULL, NULL) != SQLITE_OK)
+        fail(&store, failure, "an empty store");
+    else if ((bytes = sqlite3_serialize(store.db, "main", &size, 0)) == NULL)
+        kl_failure_set(failure, "limit", ENOMEM, "out of memory");
+    if (bytes != NULL) {
+        bytes[WRITE_VERSION] = WAL;
+        bytes[READ_VERSION] = WAL;
+        kl_buf_append(out, bytes, (size_t)size);
+    }
+    sqlite3_free(bytes);
+    sqlite3_close(store.db);
+    return bytes != NULL;
 }
 
 kl_store *kl_store_open(const char *path, kl_failure *out)
@@ -78,11 +120,13 @@ kl_store *kl_store_open(const char *path, kl_failure *out)
     int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX;
     if (sqlite3_open_v2(path, &store->db, flags, NULL) != SQLITE_OK ||
         sqlite3_busy_timeout(store->db, BUSY_MS) != SQLITE_OK ||
+        sqlite3_db_config(store->db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL) != SQLITE_OK ||
         sqlite3_exec(store->db, setup, NULL, NULL, NULL) != SQLITE_OK) {
         fail(store, out, path);
         kl_store_close(store);
         return NULL;
     }
+    sqlite3_wal_hook(store->db, committed, store);
     return store;
 }
 
@@ -94,6 +138,8 @@ void kl_store_close(kl_store *store)
         sqlite3_finalize(store->cache[i].statement);
         free(store->cache[i].sql);
     }
+    if (store->log_pages > LOG_LEFT)
+        sqlite3_db_config(store->db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 0, NULL);
     sqlite3_close(store->db);
     free(store);
 }

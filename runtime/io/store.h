@@ -7,6 +7,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/buf.h"
 #include "base/failure.h"
 
 typedef struct kl_store kl_store;
@@ -21,11 +22,16 @@ typedef struct kl_value {
     size_t length;
 } kl_value;
 
+// Appends the bytes of a new store's file, its tables made by the script of SQL: written as a
+// whole, it is there or not, never half made.
+bool kl_store_blank(kl_buf *out, const char *script, kl_failure *failure);
+
 // Opens or makes the file (0600) with WAL, synchronous=FULL and foreign keys: what a statement
 // acknowledged is on the disk. NULL and `out` on failure: denied, not_found, invalid (no store),
 // locked, limit (disk full), io.
 kl_store *kl_store_open(const char *path, kl_failure *out);
-// Closes it; an open transaction is rolled back. NULL is fine.
+// Closes it; an open transaction is rolled back. NULL is fine. A short log stays beside the file
+// (-wal, -shm): it belongs to the store, and the next one reads it.
 void kl_store_close(kl_store *store);
 
 // Runs one statement up to its first row or its end; kl_store_step goes on. Only one statement is

@@ -30,8 +30,9 @@ function fs.write(path, data, opts) end
 
 ---Makes a directory.
 ---@param path string
----@param opts? { mode: string?, parents: boolean? } octal text ("0755"), set exactly; make missing
----  parents and accept a directory that is there
+---@param opts? { mode: string?, parents: boolean?, sync: boolean? } octal text ("0755"), set
+---  exactly; make missing parents and accept a directory that is there; the name lasts through a
+---  power failure
 ---@return true? done
 ---@return table? err
 function fs.mkdir(path, opts) end

@@ -13,6 +13,13 @@ local Store = {}
 ---@return table? err kinds denied, not_found, invalid (not a state file), locked, limit, io
 function journal.open(path) end
 
+---Gives the bytes of a new state file with the tables that a script of SQL makes. Written as a
+---whole, it is there or not, never half made.
+---@param script string
+---@return string? bytes
+---@return table? err
+function journal.blank(script) end
+
 ---Runs one statement with parameters ?1, ?2 … A list that ends in nil says its length in `n`.
 ---@param sql string
 ---@param params? (string|number|boolean|nil)[] at most 32; json.null and nil are NULL

@@ -99,10 +99,13 @@ static int fs_mkdir(lua_State *L)
     kl_opts_begin(L, 2, &opts);
     mode_t mode = mode_option(&opts, "0755");
     bool parents = kl_opts_boolean(&opts, "parents", false);
+    bool sync = kl_opts_boolean(&opts, "sync", false);
     kl_opts_end(&opts);
 
     kl_failure failure;
-    return done(L, kl_files_mkdir(path, mode, parents, &failure), &failure);
+    bool ok = kl_files_mkdir(path, mode, parents, &failure) &&
+              (!sync || kl_files_sync_name(path, &failure));
+    return done(L, ok, &failure);
 }
 
 static int fs_remove(lua_State *L)

@@ -3,6 +3,7 @@
 
 #include "bridge/fail.h"
 #include "bridge/own.h"
+#include "bridge/scratch.h"
 #include "bridge/values.h"
 #include "io/store.h"
 
@@ -31,6 +32,18 @@ static const luaL_Reg journal_store_methods[] = {
 };
 
 static const kl_own_class store_class = {"rt.journal.store", journal_store_methods, store_close};
+
+// blank(script): the file of a new store.
+static int journal_blank(lua_State *L)
+{
+    const char *script = luaL_checkstring(L, 1);
+    kl_failure failure = {0};
+    kl_buf *bytes = kl_scratch(L);
+    if (!kl_store_blank(bytes, script, &failure))
+        return kl_fail(L, &failure);
+    kl_scratch_push(L, bytes);
+    return 1;
+}
 
 static kl_store *check_store(lua_State *L)
 {
@@ -169,6 +182,7 @@ static int journal_atomic(lua_State *L)
 
 static const luaL_Reg journal_functions[] = {
     {"open", journal_open},
+    {"blank", journal_blank},
     {NULL, NULL},
 };
 

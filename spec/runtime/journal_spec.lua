@@ -37,6 +37,33 @@ describe("rt.journal", function()
     assert.equal("0600", fs.stat(dir .. "/state.db").mode)
   end)
 
+  it("makes a new store's file as bytes, which opens with its tables", function()
+    local bytes = assert(journal.blank("CREATE TABLE made (v); PRAGMA user_version = 7"))
+    local path = dir .. "/blank.db"
+    assert(fs.write(path, bytes, { mode = "0600" }))
+    local made <close> = assert(journal.open(path))
+    assert(made:exec("INSERT INTO made VALUES (1)"))
+    assert.equal(7, made:exec("PRAGMA user_version")[1].user_version)
+    assert.equal("wal", made:exec("PRAGMA journal_mode")[1].journal_mode)
+    assert.matches("TABEL", select(2, journal.blank("CREATE TABEL x")).message)
+  end)
+
+  it("keeps what was acknowledged in the log that a closed store leaves", function()
+    assert(store:exec("INSERT INTO t VALUES (1, 'kept')"))
+    store:close()
+    store = assert(journal.open(dir .. "/state.db"))
+    assert.equal("kept", store:exec("SELECT v FROM t")[1].v)
+  end)
+
+  it("copies a long log into the file, so that it does not grow", function()
+    for index = 1, 1500 do assert(store:exec("INSERT INTO t VALUES (?1, 0)", { index })) end
+    assert.is_true(fs.stat(dir .. "/state.db-wal").size < 6 * 1024 * 1024)
+    store:close()
+    assert.is_nil(fs.stat(dir .. "/state.db-wal"))
+    store = assert(journal.open(dir .. "/state.db"))
+    assert.equal(1500, store:exec("SELECT count(*) AS n FROM t")[1].n)
+  end)
+
   it("says what a constraint refused", function()
     assert(store:exec("INSERT INTO t VALUES (1, 1)"))
     local rows, err = store:exec("INSERT INTO t VALUES (1, 1)")

@@ -1,6 +1,38 @@
 local fs = require "rt.fs"
 local store_ = require "kiln.store"
 
+describe("kiln.store.open", function()
+  local dir
+
+  before_each(function() dir = assert(fs.temp_dir()) end)
+  after_each(function() assert(fs.remove(dir, { recursive = true })) end)
+
+  it("makes a private folder that git leaves alone", function()
+    store_.open(dir):close()
+    assert.equal("0700", fs.stat(dir .. "/.kiln").mode)
+    assert.equal("0600", fs.stat(dir .. "/.kiln/state.db").mode)
+    assert.equal("*\n", fs.read(dir .. "/.kiln/.gitignore"))
+  end)
+
+  it("goes on from a making that a kill cut off", function()
+    assert(fs.mkdir(dir .. "/.kiln"))
+    assert(fs.write(dir .. "/.kiln/state.db", "")) -- SQLite's own beginning
+    local store <close> = store_.open(dir)
+    assert.equal(0, #store:runs())
+  end)
+
+  it("refuses to begin anew beside the log of a file that is gone", function()
+    local store = store_.open(dir)
+    store:lease_take { scope = "default/app", run = "1", ttl = 60 }
+    store:close()
+    assert(fs.remove(dir .. "/.kiln/state.db"))
+    local ok, err = pcall(store_.open, dir)
+    assert.is_false(ok)
+    assert.equal("invalid", err.kind)
+    assert.matches("state.db is gone, but its log", err.message, 1, true)
+  end)
+end)
+
 describe("kiln.store's releases", function()
   local dir, store
 

@@ -5,6 +5,7 @@ local journal = require "rt.journal"
 local proc = require "rt.proc"
 local timer = require "rt.timer"
 local error_ = require "kiln.error"
+local releases = require "kiln.store_releases"
 local schema = require "kiln.store_schema"
 
 local store = {}
@@ -15,6 +16,19 @@ local store = {}
 local Store = {}
 Store.__index = Store
 Store.__close = function(self) self:close() end
+
+---Makes the state file: as a whole, so that a kill leaves none or an empty one, and never over one
+---that another process made meanwhile.
+local function make(path)
+  local bytes = error_.check(journal.blank(schema.script()))
+  if fs.stat(path .. "-wal") and not fs.stat(path) then
+    error_.raise { kind = "invalid",
+      message = ("%s is gone, but its log %s-wal is there: put the file back beside its log, "
+        .. "or take the log away too to begin with nothing"):format(path, path) }
+  end
+  local made, err = fs.write(path, bytes, { mode = "0600", exclusive = true })
+  if not made and err.kind ~= "exists" then error_.check(made, err) end
+end
 
 ---Opens a project's store, and makes it unless `existing`. Raises `usage` when there is none,
 ---`unsupported` when a newer kiln wrote it.
@@ -29,9 +43,12 @@ function store.open(dir, opts)
       message = ("no kiln project in %s: there is no .kiln beside a recipe; use -C DIR")
         :format(dir == "." and "this folder" or dir) }
   end
-  error_.check(fs.mkdir(folder, { parents = true, mode = "0700" }))
+  if not fs.stat(path) then
+    error_.check(fs.mkdir(folder, { parents = true, mode = "0700", sync = true }))
+    make(path)
+  end
   if not fs.stat(folder .. "/.gitignore") then
-    error_.check(fs.write(folder .. "/.gitignore", "*\n"))
+    error_.check(fs.write(folder .. "/.gitignore", "*\n", { append = true }))
   end
   local db = error_.check(journal.open(path))
   local self = setmetatable({ folder = folder, db = db, lines = {} }, Store)
@@ -151,10 +168,12 @@ end
 ---@param digest string of its arguments
 ---@param args string JSON
 function Store:op_intent(run, key, name, class, digest, args)
-  self:flush()
-  exec(self, [[INSERT INTO ops (run, key, name, class, digest, args, state, started)
-    VALUES (?1, ?2, ?3, ?4, ?5, ?6, 'intent', ?7)]], run, key, name, class, digest, args,
-    timer.time())
+  atomic(self, function()
+    self:flush()
+    exec(self, [[INSERT INTO ops (run, key, name, class, digest, args, state, started)
+      VALUES (?1, ?2, ?3, ?4, ?5, ?6, 'intent', ?7)]], run, key, name, class, digest, args,
+      timer.time())
+  end)
 end
 
 ---Records an operation's outcome.
@@ -312,78 +331,6 @@ function Store:lease_release(scope, run, fence)
     scope, run, fence)
 end
 
----Records a release as serving; the one that served becomes kept. Recording it again changes
----nothing.
----@param row { run: string, service: string, env: string, version: string, image: string,
----  colour: string, kept_until: number, data: string } data as JSON
-function Store:release_promote(row)
-  atomic(self, function()
-    local again = exec(self, [[SELECT id FROM releases WHERE run = ?1 AND service = ?2
-      AND env = ?3 AND data = ?4]], row.run, row.service, row.env, row.data)[1]
-    if again then return end
-    exec(self, [[UPDATE releases SET state = 'kept', kept_until = ?3 WHERE service = ?1 AND env = ?2
-      AND state = 'serving']], row.service, row.env, row.kept_until)
-    exec(self, [[INSERT INTO releases (run, service, env, version, image, colour, state, data,
-      created) VALUES (?1, ?2, ?3, ?4, ?5, ?6, 'serving', ?7, ?8)]], row.run, row.service, row.env,
-      row.version, row.image, row.colour, row.data, timer.time())
-  end)
-end
-
----Lets a kept release serve and the serving one be kept, as a rollback does.
----@param serving integer id of the release that served
----@param kept integer id of the one that serves now
----@param kept_until number
-function Store:release_swap(serving, kept, kept_until)
-  atomic(self, function()
-    exec(self, "UPDATE releases SET state = 'kept', kept_until = ?2 WHERE id = ?1", serving,
-      kept_until)
-    exec(self, "UPDATE releases SET state = 'serving', kept_until = NULL WHERE id = ?1", kept)
-  end)
-end
-
----Records a release's state.
----@param id integer
----@param state "retired"
-function Store:release_state(id, state)
-  exec(self, "UPDATE releases SET state = ?2 WHERE id = ?1", id, state)
-end
-
-local function newest(self, service, env, state)
-  return exec(self, [[SELECT * FROM releases WHERE service = ?1 AND env = ?2 AND state = ?3
-    ORDER BY id DESC LIMIT 1]], service, env, state)[1]
-end
-
----Gives the release that serves.
----@param service string
----@param env string
----@return table?
-function Store:serving(service, env)
-  return newest(self, service, env, "serving")
-end
-
----Gives the newest release that is kept for a rollback.
----@param service string
----@param env string
----@return table?
-function Store:kept(service, env)
-  return newest(self, service, env, "kept")
-end
-
----Counts the releases that a service ever had.
----@param service string
----@param env string
----@return integer
-function Store:release_count(service, env)
-  return exec(self, "SELECT count(*) AS n FROM releases WHERE service = ?1 AND env = ?2", service,
-    env)[1].n
-end
-
----Lists the releases whose machines are there: serving and kept, of every service.
----@param env? string
----@return table[]
-function Store:releases(env)
-  return exec(self, [[SELECT * FROM releases WHERE state IN ('serving', 'kept')
-    AND (?1 IS NULL OR env = ?1) ORDER BY service, state DESC, id DESC]], env)
-end
+releases(Store, exec, atomic)
 
 return store

@@ -32,6 +32,17 @@ local migrations = {
   },
 }
 
+---Gives the script of SQL that makes today's schema.
+---@return string
+function schema.script()
+  local lines = {}
+  for _, migration in ipairs(migrations) do
+    for _, statement in ipairs(migration) do lines[#lines + 1] = statement .. ";" end
+  end
+  lines[#lines + 1] = ("PRAGMA user_version = %d;"):format(#migrations)
+  return table.concat(lines, "\n")
+end
+
 ---Brings an open store to today's schema. Raises `unsupported` for one of a newer kiln.
 ---@param db rt.journal.Store
 ---@param path string for messages

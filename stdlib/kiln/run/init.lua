@@ -137,14 +137,19 @@ local function new_object(opts, store, loaded, fields)
   return self
 end
 
----Takes the lease and conducts the run, whose end gives the lease back.
-local function with_lease(self, loaded, entry, opts)
-  local fence, holder = self.store:lease_take {
-    scope = self.lease_scope, run = self.id, ttl = lease_seconds,
-  }
+---Takes the lease and conducts the run, whose end gives the lease back. `begin` writes what the
+---run's start changes, in one transaction with the lease: a run that finds it taken leaves nothing.
+local function with_lease(self, loaded, entry, opts, begin)
+  local fence, holder
+  self.store:together(function()
+    fence, holder = self.store:lease_take {
+      scope = self.lease_scope, run = self.id, ttl = lease_seconds,
+    }
+    if fence then begin() end
+  end)
   if not fence then
     return outcome("locked", {
-      run = self.id, service = self.service, seconds = 0,
+      run = self.resumed and self.id, service = self.service, seconds = 0,
       error = error_.new {
         kind = "locked", holder = holder,
         message = ("run %s works on %s (process %s on %s); wait for it, or stop it there")
@@ -193,7 +198,7 @@ function run.start(opts)
       env = opts.env or "default", service = opts.service or loaded.name,
       cloud_name = opts.cloud or "local",
     })
-    store:together(function()
+    return with_lease(self, loaded, entry, opts, function()
       store:run_new {
         id = self.id, recipe = loaded.file:match("([^/]+)$"), entry = entry,
         args = json.encode(args), env = self.env, cloud = self.cloud_name,
@@ -201,11 +206,6 @@ function run.start(opts)
       }
       for path, text in pairs(loaded.sources) do store:source_put(self.id, path, text) end
     end)
-    local made = with_lease(self, loaded, entry, opts)
-    if made.status == "locked" then
-      store:run_status(self.id, "failed", json.encode(error_.plain(made.error)))
-    end
-    return made
   end)
 end
 
@@ -240,12 +240,9 @@ local function continue(opts, aborting)
       aborting = aborting or row.status == "aborting",
     })
     self.abort_pending = self.aborting and not store:abort_delivered(row.id)
-    return with_lease(self, loaded, row.entry, {
-      started = function(handle)
-        store:run_status(self.id, self.aborting and "aborting" or "running")
-        if opts.started then opts.started(handle) end
-      end,
-    })
+    return with_lease(self, loaded, row.entry, opts, function()
+      store:run_status(self.id, self.aborting and "aborting" or "running")
+    end)
   end)
 end
 

@@ -1,0 +1,82 @@
+---The store's part on releases: which one serves, which ones are kept.
+local timer = require "rt.timer"
+
+---Adds the methods to the store's class.
+---@param Store table
+---@param exec fun(self: kiln.Store, sql: string, ...: any): table[]
+---@param atomic fun(self: kiln.Store, body: fun(): any): any
+return function(Store, exec, atomic)
+  ---Records a release as serving; the one that served becomes kept. Recording it again changes
+  ---nothing.
+  ---@param row { run: string, service: string, env: string, version: string, image: string,
+  ---  colour: string, kept_until: number, data: string } data as JSON
+  function Store:release_promote(row)
+    atomic(self, function()
+      local again = exec(self, [[SELECT id FROM releases WHERE run = ?1 AND service = ?2
+        AND env = ?3 AND data = ?4]], row.run, row.service, row.env, row.data)[1]
+      if again then return end
+      exec(self, [[UPDATE releases SET state = 'kept', kept_until = ?3 WHERE service = ?1
+        AND env = ?2 AND state = 'serving']], row.service, row.env, row.kept_until)
+      exec(self, [[INSERT INTO releases (run, service, env, version, image, colour, state, data,
+        created) VALUES (?1, ?2, ?3, ?4, ?5, ?6, 'serving', ?7, ?8)]], row.run, row.service,
+        row.env, row.version, row.image, row.colour, row.data, timer.time())
+    end)
+  end
+
+  ---Lets a kept release serve and the serving one be kept, as a rollback does.
+  ---@param serving integer id of the release that served
+  ---@param kept integer id of the one that serves now
+  ---@param kept_until number
+  function Store:release_swap(serving, kept, kept_until)
+    atomic(self, function()
+      exec(self, "UPDATE releases SET state = 'kept', kept_until = ?2 WHERE id = ?1", serving,
+        kept_until)
+      exec(self, "UPDATE releases SET state = 'serving', kept_until = NULL WHERE id = ?1", kept)
+    end)
+  end
+
+  ---Records a release's state.
+  ---@param id integer
+  ---@param state "retired"
+  function Store:release_state(id, state)
+    exec(self, "UPDATE releases SET state = ?2 WHERE id = ?1", id, state)
+  end
+
+  local function newest(self, service, env, state)
+    return exec(self, [[SELECT * FROM releases WHERE service = ?1 AND env = ?2 AND state = ?3
+      ORDER BY id DESC LIMIT 1]], service, env, state)[1]
+  end
+
+  ---Gives the release that serves.
+  ---@param service string
+  ---@param env string
+  ---@return table?
+  function Store:serving(service, env)
+    return newest(self, service, env, "serving")
+  end
+
+  ---Gives the newest release that is kept for a rollback.
+  ---@param service string
+  ---@param env string
+  ---@return table?
+  function Store:kept(service, env)
+    return newest(self, service, env, "kept")
+  end
+
+  ---Counts the releases that a service ever had.
+  ---@param service string
+  ---@param env string
+  ---@return integer
+  function Store:release_count(service, env)
+    return exec(self, "SELECT count(*) AS n FROM releases WHERE service = ?1 AND env = ?2", service,
+      env)[1].n
+  end
+
+  ---Lists the releases whose machines are there: serving and kept, of every service.
+  ---@param env? string
+  ---@return table[]
+  function Store:releases(env)
+    return exec(self, [[SELECT * FROM releases WHERE state IN ('serving', 'kept')
+      AND (?1 IS NULL OR env = ?1) ORDER BY service, state DESC, id DESC]], env)
+  end
+end
