@@ -13,6 +13,9 @@ void kl_host_modules(lua_State *L);
 
 // The embedded source at a path of the tree ("stdlib/kiln/scope.lua"); NULL: there is none.
 const char *kl_embedded_source(const char *path, size_t *out_length);
+// The same source compiled, for luaL_loadbufferx with "b"; NULL: there is none, or the Lua library
+// at hand is another release than the one that compiled it.
+const char *kl_embedded_code(const char *path, size_t *out_length);
 // The path of the embedded source number `index`, in a fixed order; NULL past the last.
 const char *kl_embedded_path(size_t index);
 

@@ -39,36 +39,50 @@ static bool push_file(lua_State *L, const char *file)
     return true;
 }
 
-// Pushes the source of a path of the tree, or nil: KILN_PATH first. [-0, +1, e]
-static void push_source(lua_State *L, const char *path)
+// Pushes a file of the tree below KILN_PATH, or nothing and returns false. [-0, +(0|1), e]
+static bool push_from_tree(lua_State *L, const char *path)
 {
     const char *root = getenv("KILN_PATH");
-    if (root != NULL && root[0] != '\0') {
-        const char *file = lua_pushfstring(L, "%s/%s", root, path);
-        if (push_file(L, file)) {
-            lua_remove(L, -2);
-            return;
-        }
-        lua_pop(L, 1);
-    }
+    if (root == NULL || root[0] == '\0')
+        return false;
+    const char *file = lua_pushfstring(L, "%s/%s", root, path);
+    bool found = push_file(L, file);
+    lua_remove(L, found ? -2 : -1);
+    return found;
+}
+
+// Pushes the source of a path of the tree, or nothing and returns false. [-0, +(0|1), e]
+static bool push_source(lua_State *L, const char *path)
+{
+    if (push_from_tree(L, path))
+        return true;
     size_t length;
     const char *bytes = kl_embedded_source(path, &length);
     if (bytes != NULL)
         lua_pushlstring(L, bytes, length);
-    else
-        lua_pushnil(L);
+    return bytes != NULL;
 }
 
-// Loads a source as text under the name of its path. [-1, +1, e]
-static void load_source(lua_State *L, const char *path)
+// Pushes the chunk at a path of the tree, or nothing and returns false. [-0, +(0|1), e]
+static bool push_chunk(lua_State *L, const char *path)
 {
-    size_t length;
-    const char *bytes = lua_tolstring(L, -1, &length);
+    bool edited = push_from_tree(L, path);
+    size_t length = 0;
+    const char *bytes = edited ? NULL : kl_embedded_code(path, &length);
+    const char *mode = bytes != NULL ? "b" : "t";
+    if (bytes == NULL) {
+        if (!edited && !push_source(L, path))
+            return false;
+        bytes = lua_tolstring(L, -1, &length);
+    } else {
+        lua_pushnil(L); // in the text's place
+    }
     const char *chunk = lua_pushfstring(L, "@%s", path);
-    if (luaL_loadbufferx(L, bytes, length, chunk, "t") != LUA_OK)
+    if (luaL_loadbufferx(L, bytes, length, chunk, mode) != LUA_OK)
         lua_error(L);
     lua_replace(L, -3);
     lua_pop(L, 1);
+    return true;
 }
 
 static int search_tree(lua_State *L)
@@ -80,13 +94,11 @@ static int search_tree(lua_State *L)
     static const char *const endings[] = {".lua", "/init.lua"};
     for (size_t i = 0; i < 2; i++) {
         const char *path = lua_pushfstring(L, "%s%s%s", prefix, dotted, endings[i]);
-        push_source(L, path);
-        if (!lua_isnil(L, -1)) {
-            load_source(L, path);
+        if (push_chunk(L, path)) {
             lua_pushstring(L, path);
             return 2;
         }
-        lua_pop(L, 2);
+        lua_pop(L, 1);
     }
     lua_pushfstring(L, "no module '%s' in kiln", name);
     return 1;
@@ -94,7 +106,8 @@ static int search_tree(lua_State *L)
 
 static int host_source(lua_State *L)
 {
-    push_source(L, luaL_checkstring(L, 1));
+    if (!push_source(L, luaL_checkstring(L, 1)))
+        lua_pushnil(L);
     return 1;
 }
 
