@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <sqlite3.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -37,6 +38,7 @@ static const char *kind_of(int code)
     case SQLITE_LOCKED:
         return "locked";
     case SQLITE_FULL:
+    case SQLITE_NOMEM:
         return "limit";
     case SQLITE_CORRUPT:
     case SQLITE_NOTADB:
@@ -57,7 +59,16 @@ static const char *kind_of(int code)
 static void fail(const kl_store *store, kl_failure *out, const char *what)
 {
     int code = sqlite3_extended_errcode(store->db);
-    kl_failure_set(out, kind_of(code), code, "%s: %s", what, sqlite3_errmsg(store->db));
+    bool of_system = (code & 0xff) == SQLITE_IOERR || (code & 0xff) == SQLITE_CANTOPEN;
+    int error = of_system ? sqlite3_system_errno(store->db) : 0;
+    char text[sizeof out->message];
+    snprintf(text, sizeof text, "%s: %s", what, sqlite3_errmsg(store->db));
+    if (error == 0)
+        kl_failure_set(out, kind_of(code), code, "%s", text);
+    else // SQLite says "disk I/O error", the system says why
+        kl_failure_errno(out, error, text);
+    if (code == SQLITE_IOERR_NOMEM)
+        out->kind = "limit";
 }
 
 // SQLite would make the file with the umask's mode: make it ours first. A file that is there is not

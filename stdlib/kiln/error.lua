@@ -3,7 +3,8 @@ local error_ = {}
 
 ---@class kiln.Error
 ---@field kind string what callers match on: cancelled stopped timeout unreachable exit auth
----  host_key not_found exists invalid denied limit io tls protocol unsupported locked diverged …
+---  host_key not_found exists invalid denied limit io tls protocol unsupported locked diverged
+---  store …
 ---@field message string what, on which host or resource, and what to do next
 ---@field traceback? string
 local Error = {}
@@ -65,6 +66,15 @@ function error_.is(value, ...)
     if value.kind == select(i, ...) then return true end
   end
   return false
+end
+
+---Tells whether an error ends the run where it is: nothing is unwound, no outcome is recorded, and
+---a resume comes back to the same place. `stopped`: told to; `fenced`: another kiln took over;
+---`diverged`: the recipe is not the journal's; `store`: the journal cannot be read or written.
+---@param value any
+---@return boolean
+function error_.halts(value)
+  return error_.is(value, "stopped", "fenced", "diverged", "store")
 end
 
 ---Copies a table to what a journal can keep: text, numbers and booleans, lists and maps of them.

@@ -94,7 +94,7 @@ local function perform(run, spec, key, in_doubt)
       { seconds = seconds, detail = spec.detail and spec.detail(result) })
     return result
   end
-  if error_.is(result, "stopped", "fenced") then error(result, 0) end
+  if error_.halts(result) then error(result, 0) end
   result.step = result.step or spec.name
   local kept = secret.redact_fields(error_.plain(result))
   run.store:op_outcome(run.id, key, false, json.encode(kept, BYTES))
@@ -171,7 +171,7 @@ function op.ensure(body, cleanup)
     return err
   end))
   local err = not result[1] and result[2]
-  if err and error_.is(err, "stopped", "fenced", "diverged") then error(err, 0) end
+  if err and error_.halts(err) then error(err, 0) end
   cleanup()
   if err then error(err, 0) end
   return table.unpack(result, 2, result.n)

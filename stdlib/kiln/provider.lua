@@ -132,7 +132,7 @@ local function create_fleet(self, spec, token)
     return row
   end)
   if ok then return rows end
-  if error_.is(rows, "stopped", "fenced") then error(rows, 0) end
+  if error_.halts(rows) then error(rows, 0) end
   for index in ipairs(numbers) do -- the one that failed may be half there
     local row = self.driver:find_machine(token .. "-" .. index)
     if row then self.driver:destroy_machine(row.id) end

@@ -12,10 +12,28 @@ local store = {}
 
 ---@class kiln.Store
 ---@field folder string the project's `.kiln`
+---@field broken? kiln.Error the first write that failed; a run stops then
 ---@field private db rt.journal.Store
 local Store = {}
 Store.__index = Store
 Store.__close = function(self) self:close() end
+
+---What to do about a state file that cannot be read or written.
+local advice = {
+  limit = "make room there (disk, descriptors, memory)",
+  denied = "look at the owner and the mode of the file and its folder; is it mounted read-only?",
+  locked = "another program has held it for 10 s; let it end, or close it",
+  invalid = "the file is damaged: copy its folder, then take it from a backup or rescue it with "
+    .. "`sqlite3 state.db .recover`; what kiln made carries its names and tags",
+  io = "the disk or its file system failed; see the kernel's log",
+}
+
+local function failure_of(path, err)
+  return error_.new {
+    kind = "store", cause = err.kind, code = err.code,
+    message = ("state in %s: %s; %s"):format(path, err.message, advice[err.kind] or advice.io),
+  }
+end
 
 ---Makes the state file: as a whole, so that a kill leaves none or an empty one, and never over one
 ---that another process made meanwhile.
@@ -50,39 +68,48 @@ function store.open(dir, opts)
   if not fs.stat(folder .. "/.gitignore") then
     error_.check(fs.write(folder .. "/.gitignore", "*\n", { append = true }))
   end
-  local db = error_.check(journal.open(path))
-  local self = setmetatable({ folder = folder, db = db, lines = {} }, Store)
-  local ok, err = pcall(schema.prepare, db, path)
-  if not ok then
-    db:close()
-    error(err, 0)
-  end
-  return self
+  local db, err = journal.open(path)
+  if not db then error(failure_of(path, err), 0) end
+  local self = setmetatable({ folder = folder, path = path, db = db, lines = {} }, Store)
+  local ok, problem = pcall(schema.prepare, db, path)
+  if ok then return self end
+  db:close()
+  error(error_.is(problem, "unsupported") and problem or failure_of(path, problem), 0)
 end
 
----Closes the store; the events that were kept back are written first.
+---Closes the store; the events that were kept back are written first, unless it is broken.
 function Store:close()
   if not self.db then return end
-  self:flush()
+  local ok, err = true, nil
+  if not self.broken then ok, err = pcall(self.flush, self) end
   self.db:close()
   self.db = nil
+  if not ok then error(err, 0) end
 end
 
 ---Runs one statement.
 local function exec(self, sql, ...)
-  return error_.check(self.db:exec(sql, table.pack(...)))
+  local rows, err = self.db:exec(sql, table.pack(...))
+  if rows then return rows end
+  local failure = failure_of(self.path, err)
+  self.broken = self.broken or failure
+  error(failure, 0)
 end
 
 ---Runs several as one transaction.
 local function atomic(self, body)
   if self.inside then return body() end
-  return error_.check(self.db:atomic(function()
+  local done, err = self.db:atomic(function()
     self.inside = true
     local ok, result = pcall(body)
     self.inside = false
     if not ok then error(result, 0) end
     return result == nil and true or result
-  end))
+  end)
+  if done ~= nil then return done end
+  local failure = failure_of(self.path, err)
+  self.broken = self.broken or failure
+  error(failure, 0)
 end
 
 ---Makes several changes one durable transaction: all of them, or none. The body must not wait.

@@ -81,7 +81,7 @@ end
 
 local function classify(self, ok, result)
   if ok then return self.aborting and "aborted" or "done" end
-  if error_.is(result, "stopped", "fenced") then return "stopped" end
+  if error_.is(result, "stopped", "fenced", "store") then return "stopped" end
   if self.aborting and result.abort then return "aborted" end
   if result.undone then return "rolled_back" end
   return "failed"
@@ -92,37 +92,50 @@ local function encodable(value)
   return ok and text or nil
 end
 
+---Writes down how the run ended and gives the lease back, in one transaction. When that fails, the
+---run is still open in the journal: it is stopped, and its resume records the end.
+local function record_end(self, made, text)
+  if error_.is(made.error, "fenced") then return made end -- nothing here is ours to write any more
+  local event
+  local ok, failure = xpcall(self.store.together, error_.from, self.store, function()
+    event = self:record {
+      type = "run.end", status = made.status, exit = made.exit, seconds = made.seconds,
+      error = made.error and error_.plain(made.error) or nil,
+    }
+    local problem = made.error
+      and json.encode(error_.plain(made.error), { bytes = "replace" }) or nil
+    self.store:run_status(self.id, made.status, problem, text)
+    self.store:lease_release(self.lease_scope, self.id, self.fence)
+  end)
+  if ok then
+    self.sink(event)
+    return made
+  end
+  made.status, made.exit, made.result = "stopped", exits.stopped, nil
+  made.error = error_.is(made.error, "store") and made.error or failure
+  return made
+end
+
 ---From a made run to its outcome: cloud, entry, status, what remains.
 local function conduct(self, loaded, entry)
   local started = timer.now()
-  self:emit {
-    type = "run.start", name = self.service, entry = entry, cloud = self.cloud_name,
-    args = self.args, resumed = self.resumed or nil, aborting = self.aborting or nil,
-  }
   local ok, result = xpcall(function()
+    self:emit {
+      type = "run.start", name = self.service, entry = entry, cloud = self.cloud_name,
+      args = self.args, resumed = self.resumed or nil, aborting = self.aborting or nil,
+    }
     self.cloud = provider.open(self)
   end, error_.from)
   if ok then ok, result = execute(self, loaded.module[entry]) end
   provider.close(self)
   local status = classify(self, ok, result)
   local err = not ok and secret.redact_fields(error_.from(result)) or nil
+  local known, remains = pcall(self.store.ledger, self.store, { run = self.id, state = "live" })
   local made = outcome(status, {
     run = self.id, service = self.service, dir = self.dir, result = ok and result or nil,
-    error = err,
-    remains = self.store:ledger { run = self.id, state = "live" },
-    seconds = timer.now() - started,
+    error = err, remains = known and remains or nil, seconds = timer.now() - started,
   })
-  self:emit {
-    type = "run.end", status = status, exit = made.exit, seconds = made.seconds,
-    error = err and error_.plain(err) or nil,
-  }
-  if error_.is(err, "fenced") then return made end -- nothing here is ours to write any more
-  self.store:together(function()
-    local text = err and json.encode(error_.plain(err), { bytes = "replace" }) or nil
-    self.store:run_status(self.id, status, text, ok and encodable(result) or nil)
-    self.store:lease_release(self.lease_scope, self.id, self.fence)
-  end)
-  return made
+  return record_end(self, made, ok and encodable(result) or nil)
 end
 
 local function new_object(opts, store, loaded, fields)

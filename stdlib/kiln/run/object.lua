@@ -23,9 +23,10 @@ local function with_traceback(err)
   return err
 end
 
----Sends an event to whoever watches, and keeps it for `kiln log` and `kiln show`.
+---Keeps an event for `kiln log` and `kiln show`.
 ---@param event table see the command line's --json
-function Run:emit(event)
+---@return table event without secrets, for whoever watches
+function Run:record(event)
   local state = scope.state()
   event.v, event.run, event.time = 1, self.id, timer.time()
   event.path = state.path
@@ -34,7 +35,13 @@ function Run:emit(event)
   event = secret.redact_fields(event)
   local text = json.encode(error_.plain_fields(event), { bytes = "replace" })
   self.store:event(self.id, event.key, event.type, text)
-  self.sink(event)
+  return event
+end
+
+---Sends an event to whoever watches, and keeps it.
+---@param event table
+function Run:emit(event)
+  self.sink(self:record(event))
 end
 
 ---Prints a line of the recipe's own.
@@ -44,12 +51,14 @@ function Run:note(text)
 end
 
 ---Decides whether an operation without an outcome may go on: raises `stopped` when the run was told
----to stop, and tells an aborting run to cancel here.
+---to stop, `store` when the journal failed before and the recipe went on, and tells an aborting run
+---to cancel here.
 ---@return boolean cancel
 function Run:checkpoint()
   if self.stopping then
     error_.raise { kind = "stopped", message = "the run was stopped; it can be resumed" }
   end
+  if self.store.broken then error(self.store.broken, 0) end
   local cancel = self.abort_pending
   self.abort_pending = false
   return cancel or false
@@ -105,7 +114,7 @@ function Run:transaction(body, opts)
   end))
   if result[1] then return table.unpack(result, 2, result.n) end
   local err = result[2]
-  if error_.is(err, "stopped", "fenced", "diverged") then error(err, 0) end
+  if error_.halts(err) then error(err, 0) end
   if self.on_error == "keep" then
     err.kept = true
     error(err, 0)
@@ -117,7 +126,7 @@ function Run:transaction(body, opts)
     local ok, failure = xpcall(self.step, with_traceback, self,
       { name = undo.name, undo = true, perform = undo.action })
     if not ok then
-      if error_.is(failure, "stopped", "fenced", "diverged") then error(failure, 0) end
+      if error_.halts(failure) then error(failure, 0) end
       err.undone = false
       err.message = ("%s; undoing '%s' failed too: %s")
         :format(err.message, undo.name, failure.message)
