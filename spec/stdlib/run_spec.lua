@@ -69,6 +69,39 @@ describe("kiln.run", function()
     assert.matches("\xfe", outcome.error.message, 1, true)
   end)
 
+  it("keeps a result that has a secret in it as a reference, and replays it whole", function()
+    local folder <close> = recipes.folder()
+    folder:write("app.lua", prelude .. [[
+      app.secrets = { token = { file = "token.txt" } }
+      function app.deploy(run)
+        local first = op.call { name = "log in with " .. run.args.world, class = "read",
+          args = { token = fs.read(run.dir .. "/token.txt") },
+          perform = function()
+            return { body = '{"token":"' .. fs.read(run.dir .. "/token.txt") .. '"}' }
+          end }
+        op.call { name = "stop", class = "read", perform = function()
+          if fs.read(run.dir .. "/again") == "" then
+            error({ kind = "stopped", message = "by the spec" }, 0)
+          end
+        end }
+        fs.touch(run.dir .. "/seen", first.body)
+        return first
+      end
+      return app
+    ]])
+    folder:write("token.txt", "spec-hunter3/x")
+    local outcome = folder:start("app.lua", { args = with_world(folder) })
+    assert.equal("stopped", outcome.status, outcome.error and outcome.error.message)
+    folder:write("again", "yes")
+    outcome = folder:continue("resume", outcome.run)
+    assert.equal("done", outcome.status, outcome.error and outcome.error.message)
+    assert.equal('{"token":"spec-hunter3/x"}\n', folder:read("seen"))
+    for _, file in ipairs { "state.db", "state.db-wal" } do
+      local bytes = require("rt.fs").read(folder.dir .. "/.kiln/" .. file) or ""
+      assert.is_nil(bytes:find("hunter3", 1, true), file)
+    end
+  end)
+
   it("shows a secret in no event, no error and not in the journal's errors", function()
     local folder <close> = recipes.folder()
     folder:write("app.lua", prelude .. [[

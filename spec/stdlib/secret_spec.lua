@@ -105,6 +105,57 @@ describe("kiln.secret", function()
     end)
   end)
 
+  describe("seal", function()
+    local value = 'se"al/ed&\nsecond line of it é'
+    secret.remember(value, "env KILN_SPEC_SEALED")
+
+    local function forms(text)
+      return { text, crypto.base64(text), crypto.base64("x" .. text .. "yz"), percent(text),
+        json.encode(text), json.encode { [text] = { text } }, "second line of it é" }
+    end
+
+    it("takes every form out, and unseal puts exactly it back", function()
+      local result = { code = 0, out = table.concat(forms(value), "|"), [value] = { true, value } }
+      local kept = json.encode(secret.seal(result), { bytes = "keep" })
+      assert.equal(kept, secret.redact(kept))
+      for _, form in ipairs(forms(value)) do assert.is_nil(kept:find(form, 1, true)) end
+      assert.same(result, secret.unseal(json.decode(kept, { bytes = "keep" })))
+    end)
+
+    it("keeps what looks like a reference in somebody else's text as it is", function()
+      local forged = "\1env KILN_SPEC_SEALED\31value\0311\0314\2 \1\1 \1"
+      assert.equal(forged, secret.unseal(secret.seal(forged)))
+      assert.is_nil(secret.unseal(secret.seal(forged)):find("se\"al", 1, true))
+    end)
+
+    it("puts every byte of overlapping secrets back", function()
+      secret.remember("overlap-first-half", "env A")
+      secret.remember("half-and-second", "env B")
+      local text = "x overlap-first-half-and-second y"
+      local kept = secret.seal(text)
+      for _, part in ipairs { "overlap", "half", "second" } do
+        assert.is_nil(kept:find(part, 1, true), kept)
+      end
+      assert.equal(text, secret.unseal(kept))
+    end)
+
+    it("takes a secret that nobody asked for yet from its source", function()
+      local script = [[
+        local secret = require "kiln.secret"
+        local kept = "\1env KILN_SPEC_LATE\31value\0311\0317\2"
+        io.write(secret.unseal { kept }[1])
+        io.write(tostring(pcall(secret.unseal, "\1env NONE\31value\0311\0312\2")))
+      ]]
+      local dir = assert(fs.temp_dir())
+      assert(fs.write(dir .. "/late.lua", script))
+      local kiln = fs.realpath("/proc/self/exe")
+      local done = assert(proc.run { argv = { kiln, "lua", dir .. "/late.lua" },
+        env = { KILN_SPEC_LATE = "sleeper" } })
+      assert(fs.remove(dir, { recursive = true }))
+      assert.equal("sleeperfalse", done.out:sub(1, 12), done.err)
+    end)
+  end)
+
   describe("from_env", function()
     it("names the variable that is missing", function()
       local err = raises("not_found", secret.from_env, "KILN_SPEC_NO_SUCH_SECRET")

@@ -50,11 +50,19 @@ local function emit(run, spec, kind, key, fields)
   run:emit(fields)
 end
 
+---Tells whether arguments differ only in which secrets were known when they were written down.
+local function same_unsealed(kept, args)
+  if not kept:find("\\u0001", 1, true) and not secret.knows_any() then return false end
+  local ok, unsealed = pcall(secret.unseal, json.decode(kept, BYTES))
+  return ok and json.encode(unsealed, BYTES) == json.encode(args or {}, BYTES)
+end
+
 ---Refuses a journal that does not match the recipe's course.
 local function check_course(row, spec, digest, key)
-  if row.name == spec.name and row.digest == digest then return end
+  local named = row.name == spec.name or row.name == secret.redact(spec.name)
+  if named and (row.digest == digest or same_unsealed(row.args, spec.args)) then return end
   local message
-  if row.name ~= spec.name then
+  if not named then
     message = ("the journal has '%s' at %s, the recipe now asks for '%s'")
       :format(row.name, key, spec.name)
   else
@@ -64,6 +72,10 @@ local function check_course(row, spec, digest, key)
     kind = "diverged", key = key,
     message = "recipe diverged: " .. message .. "; abort this run, or restore what it read",
   }
+end
+
+local function intend(run, key, spec, digest, args)
+  run.store:op_intent(run.id, key, secret.redact(spec.name), spec.class, digest, args)
 end
 
 ---Performs and records the outcome. A stop leaves the intent open for `resume` to settle.
@@ -89,7 +101,7 @@ local function perform(run, spec, key, in_doubt)
   local seconds = timer.now() - started
 
   if ok then
-    run.store:op_outcome(run.id, key, true, json.encode({ value = result }, BYTES))
+    run.store:op_outcome(run.id, key, true, json.encode({ value = secret.seal(result) }, BYTES))
     emit(run, spec, "op.done", key,
       { seconds = seconds, detail = spec.detail and spec.detail(result) })
     return result
@@ -109,7 +121,7 @@ local function replay(run, spec, row, key)
     emit(run, spec, "op.fail", key, { replayed = true, error = err })
     error(err, 0)
   end
-  local result = json.decode(row.result, BYTES).value
+  local result = secret.unseal(json.decode(row.result, BYTES).value)
   if result == json.null then result = nil end
   emit(run, spec, "op.done", key,
     { replayed = true, seconds = 0, detail = spec.detail and spec.detail(result) })
@@ -120,10 +132,10 @@ end
 ---so that it can be undone; then the recipe gets a `cancelled` error.
 local function cancel(run, spec, row, key, digest, args)
   local found = row and spec.settle and spec.settle(token_of(run, key))
-  if not row then run.store:op_intent(run.id, key, spec.name, spec.class, digest, args) end
+  if not row then intend(run, key, spec, digest, args) end
   if found ~= nil and found ~= false then
     run.abort_pending = true -- the next operation is the one to cancel
-    run.store:op_outcome(run.id, key, true, json.encode({ value = found }, BYTES))
+    run.store:op_outcome(run.id, key, true, json.encode({ value = secret.seal(found) }, BYTES))
     return found
   end
   local err = error_.new { kind = "cancelled", message = "the run was aborted", abort = true }
@@ -145,7 +157,7 @@ function op.call(spec)
   if not run then return spec.perform("kl-" .. crypto.hex(crypto.random(8))) end
 
   local key = next_key(state)
-  local args = json.encode(spec.args or {}, BYTES)
+  local args = json.encode(secret.seal(spec.args or {}), BYTES)
   local digest = crypto.sha256(args)
   local row = run.store:op(run.id, key)
   if row then
@@ -153,7 +165,7 @@ function op.call(spec)
     if row.state ~= "intent" then return replay(run, spec, row, key) end
   end
   if run:checkpoint() then return cancel(run, spec, row, key, digest, args) end
-  if not row then run.store:op_intent(run.id, key, spec.name, spec.class, digest, args) end
+  if not row then intend(run, key, spec, digest, args) end
   return perform(run, spec, key, row ~= nil)
 end
 

@@ -7,6 +7,7 @@ local timer = require "rt.timer"
 local error_ = require "kiln.error"
 local releases = require "kiln.store_releases"
 local schema = require "kiln.store_schema"
+local secret = require "kiln.secret"
 
 local store = {}
 
@@ -280,7 +281,7 @@ end
 ---@param data string JSON of the provider's row
 function Store:ledger_live(token, id, data)
   exec(self, "UPDATE ledger SET state = 'live', id = ?2, data = ?3 WHERE token = ?1", token, id,
-    data)
+    secret.redact(data))
 end
 
 ---Records that it is gone.

@@ -88,7 +88,7 @@ local function classify(self, ok, result)
 end
 
 local function encodable(value)
-  local ok, text = pcall(json.encode, value)
+  local ok, text = pcall(json.encode, secret.redact_fields(value))
   return ok and text or nil
 end
 
@@ -136,6 +136,11 @@ local function conduct(self, loaded, entry)
     error = err, remains = known and remains or nil, seconds = timer.now() - started,
   })
   return record_end(self, made, ok and encodable(result) or nil)
+end
+
+---How the recipe's relative paths are found before there is a run.
+local function loaded_path(dir)
+  return function(name) return Run.path({ dir = dir }, name) end
 end
 
 local function new_object(opts, store, loaded, fields)
@@ -205,6 +210,7 @@ function run.start(opts)
     end
     local entry = recipe.entry(loaded, opts.entry)
     local args = recipe.check_args(loaded, opts.args or {})
+    secret.preload(loaded.module.secrets, loaded_path(loaded.dir))
     local store <close> = store_.open(loaded.dir, { existing = opts.builtin ~= nil })
     local self = new_object(opts, store, loaded, {
       id = crypto.hex(crypto.random(4)), dir = loaded.dir, args = args,
@@ -214,7 +220,7 @@ function run.start(opts)
     return with_lease(self, loaded, entry, opts, function()
       store:run_new {
         id = self.id, recipe = loaded.file:match("([^/]+)$"), entry = entry,
-        args = json.encode(args), env = self.env, cloud = self.cloud_name,
+        args = json.encode(secret.seal(args)), env = self.env, cloud = self.cloud_name,
         service = self.service, kiln_version = host.version,
       }
       for path, text in pairs(loaded.sources) do store:source_put(self.id, path, text) end
@@ -247,9 +253,10 @@ local function continue(opts, aborting)
     local dir = opts.dir or "."
     local file = (dir == "." and "" or dir .. "/") .. row.recipe
     local loaded = recipe.load(file, store:sources(row.id), dir)
+    secret.preload(loaded.module.secrets, loaded_path(dir))
     local self = new_object(opts, store, loaded, {
-      id = row.id, dir = dir, args = json.decode(row.args), env = row.env, service = row.service,
-      cloud_name = row.cloud, resumed = true,
+      id = row.id, dir = dir, args = secret.unseal(json.decode(row.args)), env = row.env,
+      service = row.service, cloud_name = row.cloud, resumed = true,
       aborting = aborting or row.status == "aborting",
     })
     self.abort_pending = self.aborting and not store:abort_delivered(row.id)
