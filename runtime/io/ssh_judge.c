@@ -1,8 +1,27 @@
 // Judges what the other side shows: whether its key is the pinned one, what libssh2's errors mean.
 #include "io/ssh_session_internal.h"
 
-#include <openssl/crypto.h>
+#include "io/ssh_offer.h"
+
 #include <string.h>
+
+static void distrust(kl_ssh_session *session, const char *key, size_t length, const kl_ssh_pin *pin)
+{
+    char shown[64], known[64] = "";
+    kl_ssh_fingerprint(shown, key, length);
+    for (size_t i = 0; i < session->pins.count && known[0] == '\0'; i++)
+        if (!session->pins.list[i].revoked)
+            kl_ssh_fingerprint(known, session->pins.list[i].blob.data,
+                               session->pins.list[i].blob.length);
+    if (pin != NULL)
+        kl_failure_set(&session->failure, "host_key", 0,
+                       "%s shows the host key %s, which is revoked; nothing was sent to it",
+                       session->name, shown);
+    else
+        kl_failure_set(&session->failure, "host_key", 0,
+                       "%s shows the host key %s, not the pinned %s; nothing was sent to it",
+                       session->name, shown, known);
+}
 
 bool kl_ssh_session_trusts(kl_ssh_session *session)
 {
@@ -13,16 +32,10 @@ bool kl_ssh_session_trusts(kl_ssh_session *session)
     const char *key = libssh2_session_hostkey(session->handle, &length, &type);
     if (key == NULL)
         return true; // it has not shown its key yet, and gets nothing but the key exchange
-    session->trusted = length == session->pin.blob.length &&
-                       CRYPTO_memcmp(key, session->pin.blob.data, length) == 0;
-    if (!session->trusted) {
-        char shown[64], pinned[64];
-        kl_ssh_fingerprint(shown, key, length);
-        kl_ssh_fingerprint(pinned, session->pin.blob.data, session->pin.blob.length);
-        kl_failure_set(&session->failure, "host_key", 0,
-                       "%s shows the host key %s, not the pinned %s; nothing was sent to it",
-                       session->name, shown, pinned);
-    }
+    const kl_ssh_pin *pin = kl_ssh_pins_find(&session->pins, key, length);
+    session->trusted = pin != NULL && !pin->revoked;
+    if (!session->trusted)
+        distrust(session, key, length, pin);
     return session->trusted;
 }
 
@@ -69,4 +82,55 @@ void kl_ssh_session_error(kl_ssh_session *session, kl_failure *out, int rc, cons
     libssh2_session_last_error(session->handle, &text, NULL, 0);
     kl_failure_set(out, kind_of(rc), rc, "%s: %s: %s", session->name, what,
                    text != NULL && *text != '\0' ? text : "libssh2 gave no reason");
+}
+
+static int shown_length(kl_ssh_string text)
+{
+    return (int)(text.length < 160 ? text.length : 160);
+}
+
+// No algorithm in common: says which ones the host offers.
+static void describe_offer(const kl_ssh_session *session, const kl_ssh_offer *offer,
+                           kl_failure *out)
+{
+    kl_ssh_string list = offer->host_keys;
+    if (!kl_ssh_offer_common(list, "ssh-ed25519,ecdsa-sha2-nistp256,ecdsa-sha2-nistp384,"
+                                   "ecdsa-sha2-nistp521") &&
+        !kl_ssh_rsa_works())
+        kl_failure_set(out, "unsupported", 0,
+                       "%s has only host keys that libssh2 %s cannot check (%.*s); make an ed25519 "
+                       "key there (ssh-keygen -A) or use libssh2 1.11",
+                       session->name, libssh2_version(0), shown_length(list), list.data);
+    else if (!kl_ssh_offer_common(list, kl_buf_text(&session->host_key_types)))
+        kl_failure_set(out, "host_key", 0,
+                       "%s has no host key of the pinned type (%s), it has %.*s; nothing was sent "
+                       "to it",
+                       session->name, kl_buf_text(&session->host_key_types), shown_length(list),
+                       list.data);
+    else if (!kl_ssh_offer_common(offer->key_exchange, kl_ssh_key_exchanges))
+        kl_failure_set(out, "unsupported", 0,
+                       "%s offers no key exchange that kiln has (%.*s); allow curve25519-sha256 "
+                       "there",
+                       session->name, shown_length(offer->key_exchange), offer->key_exchange.data);
+    else
+        kl_failure_set(out, "unsupported", 0,
+                       "%s and libssh2 %s have no cipher or MAC in common (%.*s; %.*s); allow "
+                       "aes128-ctr and hmac-sha2-256 there",
+                       session->name, libssh2_version(0), shown_length(offer->ciphers),
+                       offer->ciphers.data, shown_length(offer->macs), offer->macs.data);
+}
+
+void kl_ssh_session_handshake_error(kl_ssh_session *session, kl_failure *out, int rc)
+{
+    kl_ssh_offer offer;
+    kl_ssh_offer_read(&offer, &session->wire.opening);
+    kl_ssh_session_error(session, out, rc, "key exchange");
+    if (session->failure.kind != NULL)
+        return;
+    if (offer.listed && (rc == LIBSSH2_ERROR_KEX_FAILURE || rc == LIBSSH2_ERROR_METHOD_NONE ||
+                         rc == LIBSSH2_ERROR_METHOD_NOT_SUPPORTED))
+        describe_offer(session, &offer, out);
+    else if (!offer.spoke && offer.line.length > 0)
+        kl_failure_set(out, "unreachable", rc, "%s: the host says: %.*s", session->name,
+                       shown_length(offer.line), offer.line.data);
 }

@@ -5,6 +5,7 @@
 #include <stdalign.h>
 #include <stddef.h>
 #include <stdlib.h>
+#include <string.h>
 
 typedef struct kl_ssh_block {
     struct kl_ssh_block *next;
@@ -39,8 +40,11 @@ static LIBSSH2_ALLOC_FUNC(allocate)
     kl_ssh_block *block = malloc(sizeof *block + count);
     if (block == NULL)
         return NULL;
+    kl_ssh_memory *memory = &((kl_ssh_session *)*abstract)->memory;
     block->size = count;
-    link_block(&((kl_ssh_session *)*abstract)->memory, block);
+    link_block(memory, block);
+    if (memory->restore_after > 0 && --memory->restore_after == 0)
+        memcpy(memory->restore_at, memory->restore_from, memory->restore_length);
     return block->bytes;
 }
 
@@ -74,8 +78,26 @@ static LIBSSH2_REALLOC_FUNC(reallocate)
 
 LIBSSH2_SESSION *kl_ssh_memory_session(kl_ssh_session *session)
 {
-    session->memory.first = NULL;
+    session->memory = (kl_ssh_memory){0};
     return libssh2_session_init_ex(allocate, release, reallocate, session);
+}
+
+unsigned char *kl_ssh_memory_copy(kl_ssh_session *session, const void *bytes, size_t length)
+{
+    void *abstract = session;
+    void *copy = allocate(length, &abstract);
+    if (copy != NULL)
+        memcpy(copy, bytes, length);
+    return copy;
+}
+
+void kl_ssh_memory_restore(kl_ssh_memory *memory, char *at, const char *from, size_t length,
+                           int after)
+{
+    memory->restore_at = at;
+    memory->restore_from = from;
+    memory->restore_length = length;
+    memory->restore_after = after;
 }
 
 void kl_ssh_memory_free(kl_ssh_memory *memory)

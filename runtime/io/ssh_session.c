@@ -2,18 +2,10 @@
 #include "io/ssh_session_internal.h"
 
 #include <assert.h>
-#include <openssl/crypto.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-// What a default sshd accepts, the cheap ones first: group16 and -exchange hold the loop for 20 ms.
-#define KEX                                                                                        \
-    "curve25519-sha256,curve25519-sha256@libssh.org,ecdh-sha2-nistp256,ecdh-sha2-nistp384,"        \
-    "diffie-hellman-group14-sha256,diffie-hellman-group16-sha512,"                                 \
-    "diffie-hellman-group-exchange-sha256"
-#define CIPHERS "aes128-ctr,aes256-ctr"
-#define MACS "hmac-sha2-256,hmac-sha2-512"
 #define SILENT_KEEPALIVES 3
 
 static void pump(kl_ssh_session *session);
@@ -29,19 +21,13 @@ bool kl_ssh_session_alive(const kl_ssh_session *session)
     return session->state == KL_SSH_OPEN && session->wire.error == 0;
 }
 
-static void wipe(kl_buf *secret)
-{
-    if (secret->data != NULL)
-        OPENSSL_cleanse(secret->data, secret->capacity);
-    kl_buf_free(secret);
-}
-
 static void free_when_idle(kl_ssh_session *session)
 {
     if (session->references > 0 || session->handles > 0)
         return;
     assert(session->state == KL_SSH_CLOSED);
-    kl_ssh_pin_free(&session->pin);
+    kl_ssh_pins_free(&session->pins);
+    kl_buf_free(&session->host_key_types);
     free(session);
 }
 
@@ -52,13 +38,6 @@ static void handle_closed(uv_handle_t *handle)
     free_when_idle(session);
 }
 
-static int login(kl_ssh_session *session)
-{
-    return libssh2_userauth_publickey_frommemory(
-        session->handle, session->user, strlen(session->user), NULL, 0, session->key.data,
-        session->key.length, kl_buf_text(&session->passphrase));
-}
-
 // libssh2's half. The wire is cut, so nothing returns EAGAIN: a call that was interrupted runs into
 // an error and frees what it holds, which libssh2_session_free would forget.
 static void free_handle(kl_ssh_session *session, kl_ssh_state was)
@@ -67,8 +46,8 @@ static void free_handle(kl_ssh_session *session, kl_ssh_state was)
         return;
     if (was == KL_SSH_HANDSHAKE)
         libssh2_session_handshake(session->handle, -1);
-    else if (was == KL_SSH_LOGIN && session->key.data != NULL)
-        login(session);
+    else if (was == KL_SSH_LOGIN)
+        kl_ssh_login_unwind(session);
     kl_ssh_channels_unwind(session);
     for (int i = 0; i < 100 && libssh2_session_free(session->handle) == LIBSSH2_ERROR_EAGAIN; i++)
         continue;
@@ -101,8 +80,7 @@ static void shut(kl_ssh_session *session, const kl_failure *failure)
     uv_close((uv_handle_t *)&session->timer, handle_closed);
     kl_ssh_wire_close(&session->wire);
     free_handle(session, was);
-    wipe(&session->key);
-    wipe(&session->passphrase);
+    kl_ssh_login_free(&session->login);
     kl_ssh_ready_fn ready = session->ready;
     session->ready = NULL;
     kl_ssh_session_hold(session); // a waiter may drop the last reference
@@ -116,10 +94,10 @@ static void shut(kl_ssh_session *session, const kl_failure *failure)
 static void fail_call(kl_ssh_session *session, int rc, const char *what)
 {
     kl_failure failure;
-    kl_ssh_session_error(session, &failure, rc, what);
-    if (strcmp(failure.kind, "auth") == 0 && rc == LIBSSH2_ERROR_AUTHENTICATION_FAILED)
-        kl_failure_set(&failure, "auth", rc, "%s: the host refused the key for user %s",
-                       session->name, session->user);
+    if (session->state <= KL_SSH_HANDSHAKE)
+        kl_ssh_session_handshake_error(session, &failure, rc);
+    else
+        kl_ssh_session_error(session, &failure, rc, what);
     shut(session, &failure);
 }
 
@@ -129,27 +107,29 @@ static void step_handshake(kl_ssh_session *session)
     if (rc == LIBSSH2_ERROR_EAGAIN && !kl_failed(&session->failure))
         return;
     if (rc != 0 || !session->trusted) {
-        fail_call(session, rc,
-                  rc == LIBSSH2_ERROR_KEX_FAILURE
-                      ? "no common algorithms (has the host a key of the pinned type?)"
-                      : "key exchange");
+        fail_call(session, rc, "key exchange");
         return;
     }
+    session->wire.opened = true;
+    kl_buf_free(&session->wire.opening);
     session->state = KL_SSH_LOGIN;
     session->again = true;
 }
 
 static void step_login(kl_ssh_session *session)
 {
-    int rc = login(session);
-    if (rc == LIBSSH2_ERROR_EAGAIN)
+    int rc = 0;
+    kl_failure failure = {0};
+    if (!kl_ssh_login_step(session, &rc, &failure))
         return;
-    wipe(&session->key);
-    wipe(&session->passphrase);
     if (rc != 0) {
-        fail_call(session, rc, "login");
+        if (kl_failed(&failure))
+            shut(session, &failure);
+        else
+            fail_call(session, rc, "login");
         return;
     }
+    kl_ssh_login_free(&session->login);
     session->state = KL_SSH_OPEN;
     session->keepalive_ms = uv_now(session->loop) + (uint64_t)(session->keepalive * 1e3);
     libssh2_keepalive_config(session->handle, 1, 1); // its clock is in seconds; ours decides
@@ -272,27 +252,6 @@ void kl_ssh_session_kick(kl_ssh_session *session)
         uv_timer_start(&session->timer, on_timer, 0, 0);
 }
 
-static bool make_handle(kl_ssh_session *session)
-{
-    LIBSSH2_SESSION *handle = kl_ssh_memory_session(session);
-    session->handle = handle;
-    if (handle == NULL)
-        return false;
-    libssh2_session_set_blocking(handle, 0);
-    int rc = libssh2_session_method_pref(handle, LIBSSH2_METHOD_KEX, KEX);
-    if (rc == 0)
-        rc = libssh2_session_method_pref(handle, LIBSSH2_METHOD_HOSTKEY,
-                                         kl_ssh_pin_preference(&session->pin));
-    static const int ciphers[] = {LIBSSH2_METHOD_CRYPT_CS, LIBSSH2_METHOD_CRYPT_SC};
-    static const int macs[] = {LIBSSH2_METHOD_MAC_CS, LIBSSH2_METHOD_MAC_SC};
-    for (int i = 0; i < 2 && rc == 0; i++) {
-        rc = libssh2_session_method_pref(handle, ciphers[i], CIPHERS);
-        if (rc == 0)
-            rc = libssh2_session_method_pref(handle, macs[i], MACS);
-    }
-    return rc == 0;
-}
-
 static void dialed(void *ctx, int fd, const kl_failure *failure)
 {
     kl_ssh_session *session = ctx;
@@ -301,7 +260,7 @@ static void dialed(void *ctx, int fd, const kl_failure *failure)
         shut(session, failure);
         return;
     }
-    bool made = make_handle(session);
+    bool made = kl_ssh_session_prepare(session);
     session->wire.fd = fd;
     if (!made || uv_poll_init(session->loop, &session->poll, fd) != 0) {
         kl_failure problem;
@@ -327,31 +286,37 @@ static bool library_ready(void)
     return state == 0;
 }
 
+static void copy_options(kl_ssh_session *session, const kl_ssh_options *options)
+{
+    session->keepalive = options->keepalive;
+    snprintf(session->name, sizeof session->name, "%s:%d", options->host, options->port);
+    snprintf(session->user, sizeof session->user, "%s", options->user);
+    for (size_t i = 0; i < options->key_count; i++)
+        session->login.keys[i] = kl_ssh_key_hold(options->keys[i]);
+    session->login.count = options->key_count;
+}
+
 kl_ssh_session *kl_ssh_session_open(uv_loop_t *loop, const kl_ssh_options *options,
                                     kl_ssh_ready_fn ready, void *ctx, kl_failure *out_failure)
 {
-    kl_ssh_pin pin;
+    kl_buf types = {0};
     if (!library_ready()) {
         kl_failure_set(out_failure, "protocol", 0, "libssh2 cannot be initialised");
         return NULL;
     }
-    if (!kl_ssh_key_usable(options->key, options->key_length, out_failure) ||
-        !kl_ssh_pin_parse(&pin, options->host_key, out_failure))
+    if (!kl_ssh_pins_preference(options->pins, &types, out_failure))
         return NULL;
     kl_ssh_session *session = calloc(1, sizeof *session);
     if (session == NULL)
         abort();
     session->loop = loop;
     session->references = 1;
-    session->pin = pin;
+    kl_ssh_pins_copy(&session->pins, options->pins);
+    session->host_key_types = types;
     session->wire.fd = -1;
     session->ready = ready;
     session->ctx = ctx;
-    session->keepalive = options->keepalive;
-    snprintf(session->name, sizeof session->name, "%s:%d", options->host, options->port);
-    snprintf(session->user, sizeof session->user, "%s", options->user);
-    kl_buf_append(&session->key, options->key, options->key_length);
-    kl_buf_puts(&session->passphrase, options->passphrase != NULL ? options->passphrase : "");
+    copy_options(session, options);
     uv_timer_init(loop, &session->timer);
     session->timer.data = session;
     session->handles = 1;

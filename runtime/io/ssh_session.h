@@ -8,27 +8,30 @@
 #include <uv.h>
 
 #include "base/failure.h"
+#include "io/ssh_key.h"
+#include "io/ssh_pin.h"
 
 typedef struct kl_ssh_session kl_ssh_session;
 
-// Everything is copied; the key's copy is wiped after the login.
+#define KL_SSH_KEYS 32
+
+// Everything is copied, the keys are held.
 typedef struct kl_ssh_options {
     const char *host;
     int port;
     const char *user;
-    const char *key; // private key, PEM text
-    size_t key_length;
-    const char *passphrase; // NULL: none
-    const char *host_key;   // "ssh-ed25519 AAAA…", the only key that is accepted
-    double timeout;         // seconds from the first packet to the login
-    double keepalive;       // seconds between signs of life; after three without, it is lost
+    kl_ssh_key *const *keys; // tried in this order
+    size_t key_count;        // 1 to KL_SSH_KEYS
+    const kl_ssh_pins *pins; // the only host keys that are accepted
+    double timeout;          // seconds from the first packet to the login
+    double keepalive;        // seconds between signs of life; after three without, it is lost
 } kl_ssh_options;
 
 // Called once: NULL when logged in; else unreachable timeout host_key auth protocol unsupported,
 // and the session is closed.
 typedef void (*kl_ssh_ready_fn)(void *ctx, const kl_failure *failure);
 
-// Starts connecting. NULL and `out_failure` when the keys cannot work (invalid, unsupported, auth).
+// Starts connecting. NULL and `out_failure` when the keys cannot work (invalid, unsupported).
 // Returns owned: one reference. Never calls `ready` before it returned.
 kl_ssh_session *kl_ssh_session_open(uv_loop_t *loop, const kl_ssh_options *options,
                                     kl_ssh_ready_fn ready, void *ctx, kl_failure *out_failure);

@@ -8,6 +8,7 @@
 #include "base/buf.h"
 #include "io/dial.h"
 #include "io/ssh_key.h"
+#include "io/ssh_pin.h"
 #include "io/ssh_session.h"
 
 struct kl_ssh_channel;
@@ -19,6 +20,8 @@ typedef struct kl_ssh_wire {
     int fd; // -1: none
     kl_buf in;
     size_t in_at;
+    kl_buf opening; // a copy of the first bytes, until the handshake is over
+    bool opened;
     kl_buf out;
     size_t out_at;
     uint64_t received_ms; // when the peer was last heard
@@ -31,7 +34,28 @@ typedef struct kl_ssh_wire {
 // key exchange, or the key exchange's buffers when it fails (libssh2 1691).
 typedef struct kl_ssh_memory {
     struct kl_ssh_block *first;
+    // kl_ssh_memory_restore
+    int restore_after;
+    char *restore_at;
+    const char *restore_from;
+    size_t restore_length;
 } kl_ssh_memory;
+
+// The user's keys and how far the login has come with them.
+typedef struct kl_ssh_login {
+    kl_ssh_key *keys[KL_SSH_KEYS]; // references
+    size_t count;
+    size_t at;
+    bool under_way;             // libssh2 is in the middle of this key
+    struct kl_ssh_agent *asked; // for a signature
+    bool answered;
+    kl_buf blob;      // that libssh2 is told
+    kl_buf data;      // that the agent is to sign
+    kl_buf signature; // of them
+    kl_failure problem;
+    kl_failure first_problem;
+    kl_buf refused; // what was tried, in words
+} kl_ssh_login;
 
 typedef enum kl_ssh_state {
     KL_SSH_DIALING,
@@ -54,9 +78,9 @@ struct kl_ssh_session {
     bool trusted;
     char name[280]; // "host:port"
     char user[64];
-    kl_buf key;
-    kl_buf passphrase;
-    kl_ssh_pin pin;
+    kl_ssh_login login;
+    kl_ssh_pins pins;
+    kl_buf host_key_types; // to ask the host for: "ssh-ed25519,…"
     double keepalive;
     uint64_t deadline_ms;  // of the connect
     uint64_t keepalive_ms; // when the next sign of life is due
@@ -76,6 +100,12 @@ struct kl_ssh_session {
 // ssh_memory.c
 // Makes libssh2's half of a session, which allocates from its `memory`. NULL: out of memory.
 LIBSSH2_SESSION *kl_ssh_memory_session(kl_ssh_session *session);
+// Bytes for libssh2 to free. NULL: out of memory.
+unsigned char *kl_ssh_memory_copy(kl_ssh_session *session, const void *bytes, size_t length);
+// Writes `from` over `at`, both borrowed, when libssh2 makes its allocation number `after` from
+// now.
+void kl_ssh_memory_restore(kl_ssh_memory *memory, char *at, const char *from, size_t length,
+                           int after);
 // Frees what is left, after libssh2_session_free.
 void kl_ssh_memory_free(kl_ssh_memory *memory);
 
@@ -90,11 +120,26 @@ bool kl_ssh_wire_has_output(const kl_ssh_wire *wire);
 bool kl_ssh_wire_full(const kl_ssh_wire *wire);
 void kl_ssh_wire_close(kl_ssh_wire *wire);
 
+// ssh_login.c
+// Goes on with the login. True when it has ended: `out_rc` 0, or an error which `out_failure` may
+// describe.
+bool kl_ssh_login_step(kl_ssh_session *session, int *out_rc, kl_failure *out_failure);
+// Lets the call that was interrupted fail, so that libssh2 frees what it holds.
+void kl_ssh_login_unwind(kl_ssh_session *session);
+void kl_ssh_login_free(kl_ssh_login *login);
+
 // ssh_judge.c
 // Whether bytes may go to this peer: its key is not known yet, or it is the pinned one.
 bool kl_ssh_session_trusts(kl_ssh_session *session);
+// Describes a handshake that failed, from what the host said.
+void kl_ssh_session_handshake_error(kl_ssh_session *session, kl_failure *out, int rc);
 // Describes libssh2's last error.
 void kl_ssh_session_error(kl_ssh_session *session, kl_failure *out, int rc, const char *what);
+
+// ssh_start.c
+// Makes libssh2's half, with kiln's preferences. False: it cannot.
+bool kl_ssh_session_prepare(kl_ssh_session *session);
+extern const char kl_ssh_key_exchanges[];
 
 // ssh_session.c
 // Runs the session at the next turn of the loop.

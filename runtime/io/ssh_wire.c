@@ -11,6 +11,7 @@
 #define IN_MAX (1024 * 1024)
 #define OUT_FULL (256 * 1024)
 #define READ_SIZE (128 * 1024)
+#define OPENING_MAX 8192
 
 static size_t pending(const kl_buf *buf, size_t at)
 {
@@ -54,6 +55,8 @@ void kl_ssh_wire_fill(kl_ssh_wire *wire, uint64_t now_ms)
         kl_buf_reserve(&wire->in, READ_SIZE);
         ssize_t n = recv(wire->fd, wire->in.data + wire->in.length, READ_SIZE, 0);
         if (n > 0) {
+            if (!wire->opened && wire->opening.length < OPENING_MAX)
+                kl_buf_append(&wire->opening, wire->in.data + wire->in.length, (size_t)n);
             wire->in.length += (size_t)n;
             wire->received_ms = now_ms;
             wire->unanswered = 0;
@@ -148,6 +151,7 @@ void kl_ssh_wire_close(kl_ssh_wire *wire)
     }
     wire->fd = -1;
     kl_buf_free(&wire->in);
+    kl_buf_free(&wire->opening);
     kl_buf_free(&wire->out);
     wire->in_at = wire->out_at = 0;
 }

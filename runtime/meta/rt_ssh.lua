@@ -1,7 +1,11 @@
 ---@meta rt.ssh
 
----Connections to machines over SSH: keys only, and only to the host whose key is pinned.
+---Connections to machines over SSH: by keys only, and only to a host whose key is known.
 local ssh = {}
+
+---A user's private key, opened, or one that an agent holds.
+---@class rt.ssh.Key
+local Key = {}
 
 ---A connection; commands run on it with `rt.exec`, files travel with `rt.transfer`.
 ---@class rt.ssh.Session
@@ -11,15 +15,48 @@ local Session = {}
 ---@field host string name or address
 ---@field port? integer (22)
 ---@field user? string ("root")
----@field key string|userdata text of the private key (ed25519 or ecdsa), or a secret
----@field passphrase? string|userdata of the key
----@field host_key string the host's public key, "ssh-ed25519 AAAA…"; another one ends the
----  connection before a byte is sent to it
+---@field key string|userdata|rt.ssh.Key[] text of a private key without passphrase, also as a
+---  secret; an opened key; or a list of opened keys, tried in this order
+---@field host_key string|string[] public keys that the host may show, "ssh-ed25519 AAAA…"; with
+---  "@revoked " before it, one that it must not; any other ends the connection before a byte is
+---  sent to it
 ---@field timeout? number seconds to the end of the login (30)
 ---@field keepalive? number seconds between signs of life; three unanswered: unreachable (15)
 
+---Opens a private key: OpenSSH's format, PKCS#8, PKCS#1 or SEC1; ed25519, ecdsa or RSA. A thread
+---does it, since a passphrase is slow on purpose.
+---Errors: `locked` (needs its passphrase; with `public` if that is known), `auth` (wrong
+---passphrase, no private key), `unsupported`, `invalid` (the certificate is not its own).
+---@async
+---@param opts { text: string|userdata, passphrase: string|userdata?, certificate: string? } the
+---  certificate is the text of a "-cert.pub" file
+---@return rt.ssh.Key? key
+---@return table? err { kind, message, public? }
+function ssh.key(opts) end
+
+---Lists the keys of an ssh-agent that libssh2 can log in with.
+---Errors: `unreachable`, `denied`, `timeout`, `protocol`, `invalid`.
+---@async
+---@param path string of its socket
+---@param opts? { timeout: number? } seconds (10)
+---@return rt.ssh.Key[]? keys
+---@return table? err
+function ssh.agent(path, opts) end
+
+---Gives the public half.
+---@return string public "ssh-ed25519 AAAA…"
+function Key:public() end
+
+---Gives the comment that was written with the key.
+---@return string
+function Key:comment() end
+
+---Forgets the key. May run twice.
+function Key:close() end
+
 ---Connects and logs in.
----Errors: `unreachable`, `timeout`, `host_key`, `auth`, `protocol`, `unsupported`, `invalid`.
+---Errors: `unreachable`, `timeout`, `host_key`, `auth`, `locked`, `protocol`, `unsupported`,
+---`invalid`.
 ---@async
 ---@param opts rt.ssh.ConnectOptions
 ---@return rt.ssh.Session? session

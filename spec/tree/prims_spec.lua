@@ -3,10 +3,17 @@
 local tree = require "spec.support.tree"
 
 local function prims()
-  local list = {}
+  local list, by_name = {}, {}
   for _, path in ipairs(tree.files("runtime/prim", "%.c$")) do
-    local name = path:match("/(%w+)%.c$") -- x_part.c is a part of x
-    if name then list[#list + 1] = { path = path, name = name, text = tree.text(path) } end
+    local name = path:match("/(%w+)%.c$")
+    if name then
+      by_name[name] = { path = path, name = name, text = tree.text(path) }
+      list[#list + 1] = by_name[name]
+    end
+  end
+  for _, path in ipairs(tree.files("runtime/prim", "_.*%.c$")) do -- x_part.c is a part of x
+    local whole = by_name[path:match("/(%w+)_")]
+    if whole then whole.text = whole.text .. tree.text(path) end
   end
   return list
 end
