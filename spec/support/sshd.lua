@@ -64,6 +64,7 @@ end
 
 local function write_config(self)
   sshd.write(self.dir .. "/config", ([[
+MaxStartups 100
 %s
 Port %d
 ListenAddress 127.0.0.1
@@ -76,7 +77,6 @@ PermitRootLogin yes
 PasswordAuthentication no
 KbdInteractiveAuthentication no
 LogLevel VERBOSE
-MaxStartups 100
 Subsystem sftp internal-sftp
 SetEnv HOME=%s
 ]]):format(self.config, self.port, self.dir, self.dir, self.dir)) -- bash reads ~/.bashrc

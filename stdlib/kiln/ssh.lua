@@ -2,9 +2,8 @@
 ---and show its last words. Knows nothing of runs and journals: recipes use what `run.cloud` gives.
 local fs = require "rt.fs"
 local rt_exec = require "rt.exec"
-local rt_ssh = require "rt.ssh"
-local timer = require "rt.timer"
 local transfer = require "rt.transfer"
+local dial = require "kiln.ssh.dial"
 local error_ = require "kiln.error"
 
 local ssh = {}
@@ -13,24 +12,11 @@ local ssh = {}
 ---@class kiln.ssh.Session
 ---@field name string for messages
 ---@field host string
+---@field notes string[] what of the user's configuration or keys was left out, and why
 ---@field private session rt.ssh.Session
 local Session = {}
 Session.__index = Session
 Session.__name = "kiln.ssh.Session"
-
----@class kiln.ssh.ConnectOptions
----@field host string name or address
----@field port? integer (22)
----@field user? string ("root")
----@field name? string what messages call the machine (the host)
----@field key? string|userdata text of the private key, or a secret
----@field key_file? string path of the private key, instead of `key`
----@field passphrase? string|userdata of the key
----@field host_key string the host's public key, "ssh-ed25519 AAAA…"
----@field within? number seconds to go on trying (60)
----@field retry? string[] kinds that are tried again ({ "unreachable", "timeout" }); add "auth" for
----  a machine that accepts the key only late in its boot
----@field keepalive? number seconds between signs of life (15)
 
 ---@class kiln.ssh.RunOptions
 ---@field timeout? number seconds (300)
@@ -39,78 +25,19 @@ Session.__name = "kiln.ssh.Session"
 ---@field on_line? fun(line: string, stream: "out"|"err") called with every line as it comes
 ---@field max_output? integer bytes kept of each stream, the last ones (1 MiB)
 
-local attempt_seconds = 15
-local first_pause, longest_pause = 0.1, 1
-
-local function private_key(opts)
-  if opts.key ~= nil then return opts.key end
-  if opts.key_file == nil then
-    error_.raise { kind = "usage", message = "ssh.connect needs 'key' or 'key_file'" }
-  end
-  return error_.check(fs.read(opts.key_file, { max = 65536 }))
-end
-
-local known_options = {
-  host = true, port = true, user = true, name = true, key = true, key_file = true,
-  passphrase = true, host_key = true, within = true, retry = true, keepalive = true,
-}
-
-local function check_options(opts)
-  for key in pairs(opts) do
-    if not known_options[key] then
-      error_.raise { kind = "usage", message = ("ssh.connect: unknown option '%s'"):format(key) }
-    end
-  end
-end
-
-local function place(opts)
-  local where = ("%s:%d"):format(opts.host, opts.port or 22)
-  return opts.name and opts.name ~= opts.host and ("%s (%s)"):format(opts.name, where) or where
-end
-
-local function give_up(opts, err, within)
-  err = error_.from(err)
-  err.host = opts.host
-  err.machine = opts.name
-  if error_.is(err, "unreachable", "timeout") then
-    err.message = ("%s did not answer SSH within %g s; last: %s")
-      :format(place(opts), within, err.message)
-    err.kind = "unreachable"
-  end
-  error(err, 0)
-end
-
----Connects and logs in, trying again while the machine does not answer yet.
----Raises `unreachable`, `host_key`, `auth`, `unsupported`, `protocol`, `invalid`, `usage`.
+---Connects and logs in, trying again while the machine does not answer yet. A text alone is a host
+---as `ssh` takes it: by the user's ssh_config, known_hosts, keys and agent.
+---Raises `unreachable`, `host_key`, `auth`, `unsupported`, `protocol`, `invalid`, `usage`,
+---`not_found` (no such key file), `stopped` (while it asked for a passphrase).
 ---@async
----@param opts kiln.ssh.ConnectOptions
+---@param opts kiln.ssh.ConnectOptions|string
 ---@return kiln.ssh.Session
 function ssh.connect(opts)
-  check_options(opts)
-  local within = opts.within or 60
-  local deadline = timer.now() + within
-  local key = private_key(opts)
-  local again = opts.retry or { "unreachable", "timeout" }
-  local pause = first_pause
-  while true do
-    local left = math.max(deadline - timer.now(), 0.1)
-    local session, err = rt_ssh.connect {
-      host = opts.host, port = opts.port, user = opts.user, key = key, host_key = opts.host_key,
-      passphrase = opts.passphrase, keepalive = opts.keepalive,
-      timeout = math.min(left, attempt_seconds),
-    }
-    if session then
-      return setmetatable({
-        name = opts.name or opts.host, host = opts.host, session = session,
-      }, Session)
-    end
-    local next_try = timer.now() + pause
-    if next_try >= deadline or not error_.is(err, table.unpack(again)) then
-      give_up(opts, err, within)
-    end
-    timer.sleep(pause)
-    pause = math.min(pause * 1.5, longest_pause)
-  end
+  if type(opts) == "string" then opts = { host = opts, config = true } end
+  local made = dial.connect(opts)
+  return setmetatable({
+    name = opts.name or opts.host, host = made.host, session = made.session, notes = made.notes,
+  }, Session)
 end
 
 ---Raises a primitive's error with the machine's name before it.

@@ -1,0 +1,183 @@
+---Makes a connection from what the caller gave and what the user's files say: which address, which
+---keys, which host keys; tries again while the host does not answer yet.
+local crypto = require "rt.crypto"
+local proc = require "rt.proc"
+local rt_ssh = require "rt.ssh"
+local timer = require "rt.timer"
+local config = require "kiln.ssh.config"
+local error_ = require "kiln.error"
+local identity = require "kiln.ssh.identity"
+local known_hosts = require "kiln.ssh.known_hosts"
+
+local dial = {}
+
+---@class kiln.ssh.ConnectOptions
+---@field host string name or address; with `config`, also an alias, and "user@host"
+---@field port? integer (22)
+---@field user? string ("root"; with `config`, what it says)
+---@field name? string what messages call the machine (the host)
+---@field key? string|userdata|rt.ssh.Key[] text of the private key, a secret, or opened keys
+---@field key_file? string path of the private key, instead of `key`
+---@field passphrase? string|userdata of the key; without it, a terminal is asked
+---@field agent? boolean|string keys of the ssh-agent at $SSH_AUTH_SOCK, or of that path (false)
+---@field host_key? string|string[] the host's public key, "ssh-ed25519 AAAA…", or several
+---@field known_hosts? boolean|string|string[] instead of `host_key`: the user's files, or paths
+---@field config? boolean|string the user's ssh_config, or a path: gives what is not given here,
+---  also keys, agent and known_hosts (false)
+---@field within? number seconds to go on trying (60)
+---@field retry? string[] kinds that are tried again ({ "unreachable", "timeout" }); add "auth" for
+---  a machine that accepts the key only late in its boot
+---@field keepalive? number seconds between signs of life (15)
+
+local attempt_seconds = 15
+local first_pause, longest_pause = 0.1, 1
+local most_keys = 32 -- rt.ssh's; hosts hang up after six
+
+local known_options = {
+  host = true, port = true, user = true, name = true, key = true, key_file = true,
+  passphrase = true, agent = true, host_key = true, known_hosts = true, config = true,
+  within = true, retry = true, keepalive = true,
+}
+
+local function usage(message, ...)
+  error_.raise { kind = "usage", message = message:format(...) }
+end
+
+local function check_options(opts)
+  for key in pairs(opts) do
+    if not known_options[key] then usage("ssh.connect: unknown option '%s'", key) end
+  end
+  if type(opts.host) ~= "string" then usage("ssh.connect needs 'host'") end
+  if opts.key == nil and opts.key_file == nil and not opts.agent and not opts.config then
+    usage("ssh.connect needs 'key', 'key_file', 'agent' or 'config'")
+  end
+  if opts.host_key == nil and not opts.known_hosts and not opts.config then
+    usage("ssh.connect needs 'host_key', 'known_hosts' or 'config'")
+  end
+end
+
+local function home()
+  return proc.getenv "HOME" or "/"
+end
+
+---What ssh_config says, or what it would say if it were empty.
+local function host_config(opts)
+  if not opts.config then
+    return {
+      host = opts.host, user = opts.user or "root", port = opts.port or 22, identity_files = {},
+      jumps = {}, known_hosts = { home() .. "/.ssh/known_hosts", home() .. "/.ssh/known_hosts2",
+        "/etc/ssh/ssh_known_hosts", "/etc/ssh/ssh_known_hosts2" }, notes = {},
+      identity_agent = proc.getenv "SSH_AUTH_SOCK",
+    }
+  end
+  local user, alias = opts.host:match("^(.*)@([^@]*)$")
+  return config.resolve(alias or opts.host, {
+    file = opts.config ~= true and opts.config or nil, user = opts.user or user, port = opts.port,
+  })
+end
+
+local function identities(opts, told)
+  if type(opts.key) == "string" or crypto.is_secret(opts.key) then
+    return identity.of_text(opts.key, "the key", opts.passphrase)
+  elseif opts.key ~= nil then
+    local keys = type(opts.key) == "table" and opts.key or { opts.key }
+    return { keys = keys, locked = {}, notes = {} }
+  end
+  local agent = opts.agent
+  if agent == nil then agent = (opts.config or false) ~= false and not opts.key_file end
+  if agent == true then agent = told.identity_agent end
+  local found = identity.gather {
+    files = opts.key_file and { opts.key_file } or told.identity_files,
+    certificate_files = told.certificate_files, passphrase = opts.passphrase,
+    agent = agent or nil,
+    only = opts.key_file ~= nil or told.identities_only,
+  }
+  if #found.keys == 0 and #found.locked == 0 then
+    local notes = #found.notes > 0 and ": " .. table.concat(found.notes, "; ") or ""
+    error_.raise { kind = opts.key_file and notes == "" and "not_found" or "auth",
+      message = ("no private key to log in to %s with (looked at %s%s)%s"):format(opts.host,
+        table.concat(opts.key_file and { opts.key_file } or told.identity_files, ", "),
+        agent and " and the ssh-agent" or "", notes) }
+  end
+  return found
+end
+
+local function host_keys(opts, told)
+  if opts.host_key ~= nil then return opts.host_key end
+  local files = opts.known_hosts
+  if type(files) == "string" then files = { files } end
+  if type(files) ~= "table" then files = told.known_hosts end
+  return known_hosts.pins(told.host_key_alias or told.host, told.port, files)
+end
+
+local function place(opts, told)
+  local where = ("%s:%d"):format(told.host, told.port)
+  return opts.name and opts.name ~= opts.host and ("%s (%s)"):format(opts.name, where) or where
+end
+
+local function give_up(opts, told, err, within)
+  err = error_.from(err)
+  err.host = told.host
+  err.machine = opts.name
+  if error_.is(err, "unreachable", "timeout") then
+    err.message = ("%s did not answer SSH within %g s; last: %s")
+      :format(place(opts, told), within, err.message)
+    err.kind = "unreachable"
+  end
+  error(err, 0)
+end
+
+---Waits a little longer each time, and each caller a little differently, so that many who were
+---refused together (MaxStartups) do not come back together.
+local function back_off(pause)
+  timer.sleep(pause * (0.75 + crypto.random(1):byte() / 510))
+  return math.min(pause * 1.5, longest_pause)
+end
+
+---Logs in with the keys that are open; if the host takes none, with those that it takes a
+---passphrase to open, one after the other.
+local function log_in(found, arguments)
+  local session, err
+  if #found.keys > 0 then session, err = rt_ssh.connect(arguments { table.unpack(found.keys, 1, most_keys) }) end
+  while not session and (err == nil or error_.is(err, "auth")) and #found.locked > 0 do
+    local keys = identity.unlock(table.remove(found.locked, 1))
+    table.move(keys, 1, #keys, #found.keys + 1, found.keys)
+    session, err = rt_ssh.connect(arguments(keys))
+  end
+  return session, err
+end
+
+---Connects and logs in.
+---@async
+---@param opts kiln.ssh.ConnectOptions
+---@return { session: rt.ssh.Session, host: string, notes: string[] } made
+function dial.connect(opts)
+  check_options(opts)
+  local within = opts.within or 60
+  local deadline = timer.now() + within
+  local told = host_config(opts)
+  local pins = host_keys(opts, told)
+  local found = identities(opts, told)
+  local again = opts.retry or { "unreachable", "timeout" }
+  local pause = first_pause
+  local function arguments(keys)
+    return {
+      host = told.host, port = told.port, user = told.user, key = keys, host_key = pins,
+      keepalive = opts.keepalive,
+      timeout = math.min(math.max(deadline - timer.now(), 0.1), attempt_seconds),
+    }
+  end
+  while true do
+    local session, err = log_in(found, arguments)
+    if session then
+      return { session = session, host = told.host,
+        notes = table.move(found.notes, 1, #found.notes, #told.notes + 1, told.notes) }
+    end
+    if timer.now() + pause >= deadline or not error_.is(err, table.unpack(again)) then
+      give_up(opts, told, err, within)
+    end
+    pause = back_off(pause)
+  end
+end
+
+return dial
