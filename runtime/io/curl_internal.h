@@ -3,8 +3,28 @@
 #define KL_IO_CURL_INTERNAL_H
 
 #include <curl/curl.h>
+#include <stdint.h>
 
 #include "io/curl_multi.h"
+
+typedef struct kl_curl_part { // of a body
+    char *bytes;              // owned; NULL: the file
+    size_t length;
+    int fd; // owned
+    char *path;
+} kl_curl_part;
+
+// A request's body: parts that can be sent again, or a stream that cannot.
+typedef struct kl_curl_source {
+    kl_curl_part *parts;
+    size_t count;
+    size_t at; // the part that is sent, and where in it
+    size_t offset;
+    kl_buf stream; // written and not sent
+    bool streams;
+    bool finished;
+    bool paused; // curl waits for more of the stream
+} kl_curl_source;
 
 struct kl_curl_transfer {
     kl_curl *curl; // NULL: not running (not added, ended or aborted)
@@ -12,9 +32,12 @@ struct kl_curl_transfer {
     kl_curl_transfer *previous;
     CURL *easy;
     struct curl_slist *headers;
-    char *body; // owned
-    size_t body_length;
+    kl_curl_source source;
     size_t max_body;
+    size_t received; // bytes of the body
+    bool streams_down;
+    bool paused_down; // curl waits until the body so far is read
+    kl_curl_moved_fn moved;
     char *where; // "GET http://host/path": no query, no user, for messages
     kl_curl_fn done;
     void *ctx;
@@ -34,5 +57,13 @@ kl_curl_transfer *kl_curl_transfer_new(const kl_curl_request *request, kl_failur
 void kl_curl_transfer_ended(kl_curl_transfer *transfer, CURLcode result);
 // Frees it, wiping what may be secret. Not while it is in a multi.
 void kl_curl_transfer_free(kl_curl_transfer *transfer);
+
+// curl_options.c: how the connection is made. False: out of memory.
+bool kl_curl_set_connection(CURL *easy, const kl_curl_request *request);
+
+// curl_body.c: makes the request's body and hands it to curl; receives the answer's. False and a
+// failure: a file, or out of memory.
+bool kl_curl_set_body(kl_curl_transfer *transfer, const kl_curl_request *request, kl_failure *out);
+void kl_curl_source_free(kl_curl_source *source);
 
 #endif

@@ -6,8 +6,9 @@
 #include <stdlib.h>
 
 enum {
-    KEPT_MAX = 64,        // idle connections
-    CONNECTIONS_MAX = 256 // at the same time; more requests wait for their turn
+    KEPT_MAX = 64,         // idle connections
+    CONNECTIONS_MAX = 256, // at the same time; more requests wait for their turn
+    HOST_MAX = 64          // of them to one host
 };
 
 struct kl_curl {
@@ -15,6 +16,8 @@ struct kl_curl {
     CURLM *multi; // NULL while there is no connection to keep
     uv_timer_t timer;
     kl_curl_transfer *running;
+    long connections; // at most
+    long per_host;
     bool forget; // close the connections once nothing runs
 };
 
@@ -143,6 +146,20 @@ static int on_timer(CURLM *multi, long milliseconds, void *ctx)
     return 0;
 }
 
+static void set_bounds(kl_curl *curl)
+{
+    curl_multi_setopt(curl->multi, CURLMOPT_MAX_TOTAL_CONNECTIONS, curl->connections);
+    curl_multi_setopt(curl->multi, CURLMOPT_MAX_HOST_CONNECTIONS, curl->per_host);
+}
+
+void kl_curl_bound(kl_curl *curl, long connections, long per_host)
+{
+    curl->connections = connections;
+    curl->per_host = per_host;
+    if (curl->multi != NULL)
+        set_bounds(curl);
+}
+
 static bool ensure_multi(kl_curl *curl)
 {
     if (curl->multi != NULL)
@@ -155,7 +172,7 @@ static bool ensure_multi(kl_curl *curl)
     curl_multi_setopt(curl->multi, CURLMOPT_TIMERFUNCTION, on_timer);
     curl_multi_setopt(curl->multi, CURLMOPT_TIMERDATA, curl);
     curl_multi_setopt(curl->multi, CURLMOPT_MAXCONNECTS, (long)KEPT_MAX);
-    curl_multi_setopt(curl->multi, CURLMOPT_MAX_TOTAL_CONNECTIONS, (long)CONNECTIONS_MAX);
+    set_bounds(curl);
     return true;
 }
 
@@ -167,6 +184,8 @@ kl_curl *kl_curl_open(uv_loop_t *loop)
     if (curl == NULL)
         return NULL;
     curl->loop = loop;
+    curl->connections = CONNECTIONS_MAX;
+    curl->per_host = HOST_MAX;
     uv_timer_init(loop, &curl->timer);
     curl->timer.data = curl;
     return curl;
@@ -226,4 +245,9 @@ void kl_curl_drop(kl_curl_transfer *transfer)
             cleanup_multi(curl);
     }
     kl_curl_transfer_free(transfer);
+}
+
+const kl_curl_response *kl_curl_response_of(const kl_curl_transfer *transfer)
+{
+    return &transfer->response;
 }

@@ -9,8 +9,7 @@
 #include <strings.h>
 
 enum {
-    HEADERS_MAX = 256 * 1024, // bytes of a response's headers
-    IDLE_MAX_S = 30           // a connection that was idle for longer is not used again
+    HEADERS_MAX = 256 * 1024 // bytes of a response's headers
 };
 
 static char *url_part(CURLU *url, CURLUPart part)
@@ -55,7 +54,7 @@ static bool check_url(kl_curl_transfer *transfer, const kl_curl_request *request
 static void keep_header(kl_curl_transfer *transfer, const char *line, size_t length)
 {
     const char *colon = memchr(line, ':', length);
-    if (colon == NULL)
+    if (colon == NULL || transfer->response.head) // a trailer says nothing that we ask for
         return;
     kl_buf *headers = &transfer->response.headers;
     for (const char *at = line; at < colon; at++) {
@@ -73,6 +72,18 @@ static void keep_header(kl_curl_transfer *transfer, const char *line, size_t len
     kl_buf_append(headers, "", 1);
 }
 
+// An empty line: the head is whole, unless it is an interim response's, or a trailer's.
+static void head_ended(kl_curl_transfer *transfer)
+{
+    kl_curl_response *response = &transfer->response;
+    curl_easy_getinfo(transfer->easy, CURLINFO_RESPONSE_CODE, &response->status);
+    if (response->status < 200 || response->head)
+        return;
+    response->head = true;
+    if (transfer->moved != NULL)
+        transfer->moved(transfer->ctx);
+}
+
 static size_t on_header(char *line, size_t size, size_t count, void *ctx)
 {
     kl_curl_transfer *transfer = ctx;
@@ -82,22 +93,13 @@ static size_t on_header(char *line, size_t size, size_t count, void *ctx)
         transfer->over_limit = true;
         return 0;
     }
+    kl_curl_response *response = &transfer->response;
     if (length >= 5 && memcmp(line, "HTTP/", 5) == 0)
-        transfer->response.headers.length = 0; // an interim response, or a redirect, before it
-    else
+        response->headers.length = 0; // an interim response came before it
+    else if (length > 2)
         keep_header(transfer, line, length);
-    return length;
-}
-
-static size_t on_body(char *bytes, size_t size, size_t count, void *ctx)
-{
-    kl_curl_transfer *transfer = ctx;
-    size_t length = size * count;
-    if (length > transfer->max_body - transfer->response.body.length) {
-        transfer->over_limit = true;
-        return 0;
-    }
-    kl_buf_append(&transfer->response.body, bytes, length);
+    else
+        head_ended(transfer);
     return length;
 }
 
@@ -111,15 +113,13 @@ static int on_send(void *ctx, char *remote, char *local, int remote_port, int lo
     (void)remote_port;
     (void)local_port;
     kl_curl_transfer *transfer = ctx;
-    long redirects = 0, sent = 0;
-    curl_easy_getinfo(transfer->easy, CURLINFO_REDIRECT_COUNT, &redirects);
+    long sent = 0;
     curl_easy_getinfo(transfer->easy, CURLINFO_REQUEST_SIZE, &sent);
-    bool again = transfer->attempts++ > redirects;
+    bool again = transfer->attempts++ > 0;
     if (!again || sent == 0)
         return CURL_PREREQFUNC_OK;
     if (transfer->repeatable) {
         transfer->response.resent++;
-        transfer->attempts--; // redirects alone are counted
         return CURL_PREREQFUNC_OK;
     }
     transfer->lost = true;
@@ -170,76 +170,19 @@ static bool set_headers(kl_curl_transfer *transfer, const kl_curl_request *reque
     return true;
 }
 
-static bool set_method(kl_curl_transfer *transfer, const kl_curl_request *request)
+static void set_method(kl_curl_transfer *transfer, const char *method)
 {
-    CURL *easy = transfer->easy;
-    const char *method = request->method;
-    bool wants_body = strcmp(method, "POST") == 0 || strcmp(method, "PUT") == 0 ||
-                      strcmp(method, "PATCH") == 0; // they say "Content-Length: 0" without one
-    if (request->body != NULL || wants_body) {
-        transfer->body_length = request->body_length;
-        transfer->body = malloc(request->body_length + 1);
-        if (transfer->body == NULL)
-            return false;
-        if (request->body_length > 0)
-            memcpy(transfer->body, request->body, request->body_length);
-        curl_easy_setopt(easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)request->body_length);
-        curl_easy_setopt(easy, CURLOPT_POSTFIELDS, transfer->body);
-    }
     if (strcmp(method, "HEAD") == 0)
-        curl_easy_setopt(easy, CURLOPT_NOBODY, 1L);
+        curl_easy_setopt(transfer->easy, CURLOPT_NOBODY, 1L);
     else
-        curl_easy_setopt(easy, CURLOPT_CUSTOMREQUEST, method);
+        curl_easy_setopt(transfer->easy, CURLOPT_CUSTOMREQUEST, method);
     static const char *const idempotent[] = {"GET", "HEAD", "PUT", "DELETE", "OPTIONS"};
     for (size_t i = 0; i < sizeof idempotent / sizeof *idempotent; i++)
         transfer->repeatable |= strcmp(method, idempotent[i]) == 0;
-    return true;
+    transfer->repeatable &= !transfer->source.streams;
 }
 
-// A server of this machine is never asked through a proxy.
-static void set_proxy(CURL *easy, const kl_curl_request *request)
-{
-    if (request->direct) {
-        curl_easy_setopt(easy, CURLOPT_NOPROXY, "*");
-        return;
-    }
-    const char *no_proxy = getenv("no_proxy");
-    if (no_proxy == NULL)
-        no_proxy = getenv("NO_PROXY");
-    kl_buf list = {0};
-    if (no_proxy != NULL && strcmp(no_proxy, "*") == 0)
-        kl_buf_puts(&list, "*");
-    else
-        kl_buf_printf(&list, "localhost,127.0.0.0/8,::1%s%s", no_proxy != NULL ? "," : "",
-                      no_proxy != NULL ? no_proxy : "");
-    curl_easy_setopt(easy, CURLOPT_NOPROXY, kl_buf_text(&list));
-    kl_buf_free(&list);
-}
-
-static void set_limits(CURL *easy, const kl_curl_request *request)
-{
-    curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
-    curl_easy_setopt(easy, CURLOPT_QUICK_EXIT, 1L); // aborting does not wait for the resolver
-    curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS, (long)(request->connect_timeout * 1e3));
-    curl_easy_setopt(easy, CURLOPT_TIMEOUT_MS, (long)(request->timeout * 1e3));
-    curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, "http,https");
-    curl_easy_setopt(easy, CURLOPT_REDIR_PROTOCOLS_STR, "http,https");
-    curl_easy_setopt(easy, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
-    curl_easy_setopt(easy, CURLOPT_MAXAGE_CONN, (long)IDLE_MAX_S);
-    curl_easy_setopt(easy, CURLOPT_FOLLOWLOCATION, request->redirects > 0 ? 1L : 0L);
-    curl_easy_setopt(easy, CURLOPT_MAXREDIRS, request->redirects);
-    curl_easy_setopt(easy, CURLOPT_SSL_VERIFYPEER, 1L);
-    curl_easy_setopt(easy, CURLOPT_SSL_VERIFYHOST, 2L);
-    curl_easy_setopt(easy, CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
-    if (request->ca_file != NULL)
-        curl_easy_setopt(easy, CURLOPT_CAINFO, request->ca_file);
-    if (request->unix_socket != NULL)
-        curl_easy_setopt(easy, CURLOPT_UNIX_SOCKET_PATH, request->unix_socket);
-    curl_easy_setopt(easy, CURLOPT_FRESH_CONNECT, request->fresh_connection ? 1L : 0L);
-    curl_easy_setopt(easy, CURLOPT_FORBID_REUSE, request->fresh_connection ? 1L : 0L);
-}
-
-static bool set_options(kl_curl_transfer *transfer, const kl_curl_request *request)
+static bool set_options(kl_curl_transfer *transfer, const kl_curl_request *request, kl_failure *out)
 {
     CURL *easy = transfer->easy;
     curl_easy_setopt(easy, CURLOPT_URL, request->url);
@@ -248,13 +191,16 @@ static bool set_options(kl_curl_transfer *transfer, const kl_curl_request *reque
     curl_easy_setopt(easy, CURLOPT_USERAGENT, "kiln/" KILN_VERSION);
     curl_easy_setopt(easy, CURLOPT_HEADERFUNCTION, on_header);
     curl_easy_setopt(easy, CURLOPT_HEADERDATA, transfer);
-    curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, on_body);
-    curl_easy_setopt(easy, CURLOPT_WRITEDATA, transfer);
     curl_easy_setopt(easy, CURLOPT_PREREQFUNCTION, on_send);
     curl_easy_setopt(easy, CURLOPT_PREREQDATA, transfer);
-    set_limits(easy, request);
-    set_proxy(easy, request);
-    return set_method(transfer, request) && set_headers(transfer, request);
+    if (kl_curl_set_connection(easy, request) && kl_curl_set_body(transfer, request, out)) {
+        set_method(transfer, request->method);
+        if (set_headers(transfer, request))
+            return true;
+    }
+    if (!kl_failed(out))
+        kl_failure_set(out, "limit", 0, "%s: out of memory", transfer->where);
+    return false;
 }
 
 kl_curl_transfer *kl_curl_transfer_new(const kl_curl_request *request, kl_failure *out)
@@ -264,18 +210,13 @@ kl_curl_transfer *kl_curl_transfer_new(const kl_curl_request *request, kl_failur
         kl_failure_set(out, "limit", 0, "%s: out of memory", request->method);
         return NULL;
     }
-    transfer->max_body = request->max_body;
-    if (!check_url(transfer, request, out)) {
-        kl_curl_transfer_free(transfer);
-        return NULL;
-    }
     transfer->easy = curl_easy_init();
-    if (transfer->easy == NULL || !set_options(transfer, request)) {
-        kl_failure_set(out, "limit", 0, "%s: out of memory", transfer->where);
-        kl_curl_transfer_free(transfer);
-        return NULL;
-    }
-    return transfer;
+    if (transfer->easy == NULL)
+        kl_failure_set(out, "limit", 0, "%s: out of memory", request->method);
+    else if (check_url(transfer, request, out) && set_options(transfer, request, out))
+        return transfer;
+    kl_curl_transfer_free(transfer);
+    return NULL;
 }
 
 static const char *kind_of(CURLcode result)
@@ -291,6 +232,8 @@ static const char *kind_of(CURLcode result)
     case CURLE_RECV_ERROR:
     case CURLE_GOT_NOTHING:
     case CURLE_PROXY:
+    case CURLE_HTTP2:
+    case CURLE_HTTP2_STREAM:
         return "unreachable";
     case CURLE_SSL_CONNECT_ERROR:
     case CURLE_PEER_FAILED_VERIFICATION:
@@ -319,6 +262,13 @@ static const char *text_of(const kl_curl_transfer *transfer, CURLcode result)
     return transfer->error[0] != '\0' ? transfer->error : curl_easy_strerror(result);
 }
 
+static int http_version(CURL *easy)
+{
+    long version = 0;
+    curl_easy_getinfo(easy, CURLINFO_HTTP_VERSION, &version);
+    return version == CURL_HTTP_VERSION_1_0 ? 10 : version == CURL_HTTP_VERSION_2_0 ? 20 : 11;
+}
+
 void kl_curl_transfer_ended(kl_curl_transfer *transfer, CURLcode result)
 {
     kl_curl_response *response = &transfer->response;
@@ -327,7 +277,8 @@ void kl_curl_transfer_ended(kl_curl_transfer *transfer, CURLcode result)
     curl_easy_getinfo(transfer->easy, CURLINFO_RESPONSE_CODE, &response->status);
     curl_easy_getinfo(transfer->easy, CURLINFO_TOTAL_TIME, &response->seconds);
     response->maybe_sent = sent > 0 && transfer->attempts > 0; // a proxy's CONNECT counts as sent
-    if (result == CURLE_OK)
+    response->http = http_version(transfer->easy);
+    if (result == CURLE_OK || kl_failed(&transfer->failure))
         return;
     if (transfer->over_limit && transfer->header_bytes > HEADERS_MAX)
         kl_failure_set(&transfer->failure, "limit", 0, "%s: the response's headers exceed %d bytes",
@@ -350,9 +301,7 @@ void kl_curl_transfer_free(kl_curl_transfer *transfer)
     for (struct curl_slist *at = transfer->headers; at != NULL; at = at->next)
         OPENSSL_cleanse(at->data, strlen(at->data));
     curl_slist_free_all(transfer->headers);
-    if (transfer->body != NULL)
-        OPENSSL_cleanse(transfer->body, transfer->body_length);
-    free(transfer->body);
+    kl_curl_source_free(&transfer->source);
     free(transfer->where);
     kl_buf_free(&transfer->response.headers);
     kl_buf_free(&transfer->response.body);

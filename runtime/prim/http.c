@@ -1,13 +1,12 @@
 // rt.http: one HTTP request and its answer.
-#include "prim/prims.h"
+#include "prim/http.h"
 
 #include "bridge/fail.h"
 #include "bridge/op.h"
-#include "bridge/opts.h"
-#include "bridge/own.h"
-#include "bridge/secret.h"
-#include "io/curl_multi.h"
+#include "bridge/scratch.h"
+#include "prim/prims.h"
 
+#include <curl/curl.h>
 #include <string.h>
 
 static const char pool_key; // its address is the registry's key of the state's pool
@@ -36,8 +35,8 @@ static void pool_close(void *self)
 static const luaL_Reg pool_methods[] = {{NULL, NULL}};
 static const kl_own_class pool_class = {"rt.http.pool", pool_methods, pool_close};
 
-// The state's pool, made at its first use; lua_close closes it.
-static kl_curl *pool_of(lua_State *L)
+// lua_close closes it.
+kl_curl *kl_http_pool(lua_State *L)
 {
     if (lua_rawgetp(L, LUA_REGISTRYINDEX, &pool_key) == LUA_TNIL) {
         http_pool *made = kl_own_new(L, sizeof *made, &pool_class);
@@ -90,134 +89,49 @@ static void push_headers(lua_State *L, const kl_buf *headers)
     }
 }
 
-static int request_push(lua_State *L, kl_op *op)
+void kl_http_push_head(lua_State *L, const kl_curl_response *response)
 {
-    request_op *self = (request_op *)op;
-    if (kl_failed(&self->failure)) {
-        kl_fail(L, &self->failure);
-        lua_pushstring(L, self->maybe_sent ? "maybe" : "none");
-        lua_setfield(L, -2, "effect");
-        return 2;
-    }
-    const kl_curl_response *response = self->response;
-    lua_createtable(L, 0, 5);
+    lua_createtable(L, 0, 6);
     lua_pushinteger(L, response->resent);
     lua_setfield(L, -2, "resent");
     lua_pushinteger(L, response->status);
     lua_setfield(L, -2, "status");
     push_headers(L, &response->headers);
     lua_setfield(L, -2, "headers");
+}
+
+int kl_http_fail(lua_State *L, const kl_failure *failure, bool maybe_sent)
+{
+    kl_fail(L, failure);
+    lua_pushstring(L, maybe_sent ? "maybe" : "none");
+    lua_setfield(L, -2, "effect");
+    return 2;
+}
+
+static int request_push(lua_State *L, kl_op *op)
+{
+    request_op *self = (request_op *)op;
+    if (kl_failed(&self->failure))
+        return kl_http_fail(L, &self->failure, self->maybe_sent);
+    const kl_curl_response *response = self->response;
+    kl_http_push_head(L, response);
     lua_pushlstring(L, kl_buf_text(&response->body), response->body.length);
     lua_setfield(L, -2, "body");
     lua_pushnumber(L, response->seconds);
     lua_setfield(L, -2, "seconds");
+    lua_pushnumber(L, response->http / 10.0);
+    lua_setfield(L, -2, "http");
     return 1;
 }
 
 static const kl_op_class request_class = {"http.request", request_release, request_push,
                                           request_release};
 
-static bool is_token(const char *text)
-{
-    static const char token[] = "!#$%&'*+-.^_`|~0123456789" // RFC 9110, 5.6.2
-                                "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
-    return text[0] != '\0' && strspn(text, token) == strlen(text);
-}
-
-// Checks the header whose name and value are on top of the stack. [-0, +0, e]
-static kl_curl_header check_header(lua_State *L, bool *out_secret)
-{
-    size_t length;
-    if (lua_type(L, -2) != LUA_TSTRING || !is_token(lua_tostring(L, -2)))
-        luaL_error(L, "option 'headers' has a name that is none of a header");
-    const char *name = lua_tostring(L, -2);
-    const char *value = kl_secret_bytes(L, -1, &length);
-    *out_secret |= value != NULL;
-    if (value == NULL && lua_type(L, -1) == LUA_TSTRING)
-        value = lua_tolstring(L, -1, &length);
-    if (value == NULL)
-        luaL_error(L, "header '%s' must be a string or a secret, not a %s", name,
-                   luaL_typename(L, -1));
-    if (strlen(value) != length || strpbrk(value, "\r\n") != NULL)
-        luaL_error(L, "the value of header '%s' has a line break or a zero byte", name);
-    return (kl_curl_header){name, value};
-}
-
-// Leaves two values on the stack: the table and the list that `out` points to. [-0, +2, e]
-static void read_headers(kl_opts *opts, kl_curl_request *out)
-{
-    lua_State *L = opts->L;
-    bool secret = false;
-    if (!kl_opts_table(opts, "headers")) {
-        lua_pushnil(L);
-        return;
-    }
-    int table = lua_gettop(L);
-    size_t count = 0;
-    for (lua_pushnil(L); lua_next(L, table) != 0; lua_pop(L, 1))
-        count++;
-    kl_curl_header *list = lua_newuserdatauv(L, (count + 1) * sizeof *list, 0);
-    out->headers = list;
-    for (lua_pushnil(L); lua_next(L, table) != 0; lua_pop(L, 1))
-        list[out->header_count++] = check_header(L, &secret);
-    if (secret && out->redirects > 0)
-        luaL_error(L, "option 'redirects': a secret header must not follow one");
-}
-
-static void read_limits(lua_State *L, kl_opts *opts, kl_curl_request *out)
-{
-    out->connect_timeout = kl_opts_number(opts, "connect_timeout", 10);
-    out->timeout = kl_opts_number(opts, "timeout", 60);
-    luaL_argcheck(L, out->connect_timeout >= 0.001 && out->connect_timeout < 1e6, 1,
-                  "option 'connect_timeout' is out of range");
-    luaL_argcheck(L, out->timeout >= 0.001 && out->timeout < 1e6, 1,
-                  "option 'timeout' is out of range");
-    lua_Integer max_body = kl_opts_integer(opts, "max_body", 64 * 1024 * 1024);
-    luaL_argcheck(L, max_body >= 0 && max_body <= 1024 * 1024 * 1024, 1,
-                  "option 'max_body' must be from 0 to 1 GiB");
-    out->max_body = (size_t)max_body;
-    lua_Integer redirects = kl_opts_integer(opts, "redirects", 0);
-    luaL_argcheck(L, redirects >= 0 && redirects <= 20, 1,
-                  "option 'redirects' must be from 0 to 20");
-    out->redirects = (long)redirects;
-}
-
-static void read_method(lua_State *L, kl_opts *opts, kl_curl_request *out)
-{
-    out->method = kl_opts_string(opts, "method", "GET");
-    bool upper = out->method[0] != '\0' &&
-                 strspn(out->method, "ABCDEFGHIJKLMNOPQRSTUVWXYZ") == strlen(out->method);
-    luaL_argcheck(L, upper && strcmp(out->method, "CONNECT") != 0, 1,
-                  "option 'method' must be a method in upper case, and not CONNECT");
-    bool reads = strcmp(out->method, "GET") == 0 || strcmp(out->method, "HEAD") == 0;
-    luaL_argcheck(L, out->redirects == 0 || reads, 1,
-                  "option 'redirects': only GET and HEAD follow them");
-    out->body = kl_opts_bytes(opts, "body", &out->body_length);
-    luaL_argcheck(L, out->body == NULL || strcmp(out->method, "HEAD") != 0, 1,
-                  "option 'body': HEAD has none");
-}
-
-static void read_options(lua_State *L, kl_curl_request *out)
-{
-    kl_opts opts;
-    luaL_checktype(L, 1, LUA_TTABLE);
-    kl_opts_begin(L, 1, &opts);
-    out->url = kl_opts_need_string(&opts, "url");
-    out->unix_socket = kl_opts_string(&opts, "unix_socket", NULL);
-    out->ca_file = kl_opts_string(&opts, "ca_file", NULL);
-    out->fresh_connection = kl_opts_boolean(&opts, "fresh_connection", false);
-    out->direct = kl_opts_boolean(&opts, "direct", false);
-    read_limits(L, &opts, out);
-    read_method(L, &opts, out);
-    read_headers(&opts, out);
-    kl_opts_end(&opts);
-}
-
 static int http_request(lua_State *L)
 {
     kl_curl_request request = {0};
-    read_options(L, &request);
-    kl_curl *curl = pool_of(L);
+    kl_http_options(L, &request);
+    kl_curl *curl = kl_http_pool(L);
     request_op *self = kl_op_new(L, sizeof *self, &request_class);
     self->transfer = kl_curl_start(curl, &request, request_done, self, &self->failure);
     if (self->transfer == NULL)
@@ -227,12 +141,98 @@ static int http_request(lua_State *L)
 
 static int http_forget(lua_State *L)
 {
-    kl_curl_forget(pool_of(L));
+    kl_curl_forget(kl_http_pool(L));
     return 0;
 }
 
-static const luaL_Reg http_functions[] = {
-    {"request", http_request}, {"forget", http_forget}, {NULL, NULL}};
+static int http_bound(lua_State *L)
+{
+    lua_Integer connections = luaL_checkinteger(L, 1), per_host = luaL_checkinteger(L, 2);
+    luaL_argcheck(L, connections >= 1 && connections <= 10000, 1, "must be from 1 to 10000");
+    luaL_argcheck(L, per_host >= 1 && per_host <= connections, 2,
+                  "must be from 1 to the number of all connections");
+    kl_curl_bound(kl_http_pool(L), (long)connections, (long)per_host);
+    return 0;
+}
+
+static const struct {
+    CURLUPart part;
+    const char *name;
+} url_parts[] = {{CURLUPART_URL, "url"},          {CURLUPART_SCHEME, "scheme"},
+                 {CURLUPART_USER, "user"},        {CURLUPART_PASSWORD, "password"},
+                 {CURLUPART_HOST, "host"},        {CURLUPART_PORT, "port"},
+                 {CURLUPART_PATH, "path"},        {CURLUPART_QUERY, "query"},
+                 {CURLUPART_FRAGMENT, "fragment"}};
+
+// Sets the parts of the URL in the table on top. A part's text is freed before a push can raise.
+static void set_url_parts(lua_State *L, CURLU *url)
+{
+    for (size_t i = 0; i < sizeof url_parts / sizeof *url_parts; i++) {
+        char *text = NULL;
+        unsigned flags = url_parts[i].part == CURLUPART_PORT ? CURLU_DEFAULT_PORT : 0;
+        if (curl_url_get(url, url_parts[i].part, &text, flags) != CURLUE_OK)
+            continue;
+        kl_buf *copy = kl_scratch(L);
+        kl_buf_puts(copy, text);
+        curl_free(text);
+        kl_scratch_push(L, copy);
+        lua_setfield(L, -3, url_parts[i].name);
+        lua_pop(L, 1);
+    }
+}
+
+static void url_handle_close(void *self)
+{
+    CURLU **url = self;
+    curl_url_cleanup(*url);
+    *url = NULL;
+}
+
+static const kl_own_class url_class = {"rt.http.url", pool_methods, url_handle_close};
+
+static int http_url(lua_State *L)
+{
+    const char *text = luaL_checkstring(L, 1), *relative = luaL_optstring(L, 2, NULL);
+    lua_settop(L, 2);
+    CURLU **url = kl_own_new(L, sizeof *url, &url_class);
+    *url = curl_url();
+    CURLUcode code = curl_url_set(*url, CURLUPART_URL, text, CURLU_NON_SUPPORT_SCHEME);
+    if (code == CURLUE_OK && relative != NULL)
+        code = curl_url_set(*url, CURLUPART_URL, relative, CURLU_NON_SUPPORT_SCHEME);
+    if (code != CURLUE_OK) {
+        url_handle_close(url);
+        return kl_fail_as(L, "invalid", "the URL cannot be read: %s", curl_url_strerror(code));
+    }
+    lua_newtable(L);
+    set_url_parts(L, *url);
+    url_handle_close(url);
+    return 1;
+}
+
+static int http_date(lua_State *L)
+{
+    time_t seconds = curl_getdate(luaL_checkstring(L, 1), NULL);
+    if (seconds < 0)
+        return kl_fail_as(L, "invalid", "no date: %s", lua_tostring(L, 1));
+    lua_pushinteger(L, (lua_Integer)seconds);
+    return 1;
+}
+
+static const luaL_Reg http_functions[] = {{"request", http_request},
+                                          {"open", kl_http_open},
+                                          {"forget", http_forget},
+                                          {"bound", http_bound},
+                                          {"url", http_url},
+                                          {"date", http_date},
+                                          {NULL, NULL}};
+
+static const luaL_Reg http_exchange_methods[] = {{"head", kl_http_exchange_head},
+                                                 {"read", kl_http_exchange_read},
+                                                 {"write", kl_http_exchange_write},
+                                                 {"finish", kl_http_exchange_finish},
+                                                 {NULL, NULL}};
+const kl_own_class kl_http_exchange_class = {"rt.http.exchange", http_exchange_methods,
+                                             kl_http_exchange_close};
 
 KL_PRIM(http)
 {

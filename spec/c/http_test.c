@@ -57,10 +57,11 @@ static void open_site(site *self)
 static kl_curl_transfer *ask(site *self)
 {
     kl_failure failure = {0};
+    const kl_curl_piece body = {.bytes = "question", .length = 8};
     kl_curl_request request = {.method = "POST",
                                .url = self->url,
-                               .body = "question",
-                               .body_length = 8,
+                               .pieces = &body,
+                               .piece_count = 1,
                                .connect_timeout = 5,
                                .timeout = 5,
                                .max_body = 1000};
