@@ -1,9 +1,13 @@
-// A request that the HTTP server got: gathered, handed over, answered.
+// A request that the HTTP server got: gathered and handed over.
 #include "io/http_internal.h"
 
 #include <ctype.h>
+#include <netdb.h>
+#include <openssl/crypto.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 
 static void append_zero_terminated(kl_buf *out, const char *bytes, size_t length, bool lower)
 {
@@ -41,97 +45,131 @@ static void release(kl_http_request *request)
     kl_buf_free(&request->asked.headers);
     kl_buf_free(&request->asked.query);
     kl_buf_free(&request->asked.body);
+    kl_buf_free(&request->stream);
+    free(request->target);
     free(request->method);
     free(request->path);
     free(request);
 }
 
-static kl_http_request *request_new(kl_http_server *server, struct MHD_Connection *connection,
-                                    const char *url, const char *method)
+static void describe_peer(kl_http_request *request)
+{
+    const union MHD_ConnectionInfo *info =
+        MHD_get_connection_info(request->connection, MHD_CONNECTION_INFO_CLIENT_ADDRESS);
+    const struct sockaddr *address = info != NULL ? info->client_addr : NULL;
+    char host[46], port[8];
+    if (address == NULL || (address->sa_family != AF_INET && address->sa_family != AF_INET6))
+        return;
+    socklen_t size =
+        address->sa_family == AF_INET ? sizeof(struct sockaddr_in) : sizeof(struct sockaddr_in6);
+    if (getnameinfo(address, size, host, sizeof host, port, sizeof port,
+                    NI_NUMERICHOST | NI_NUMERICSERV) != 0)
+        return;
+    bool v6 = address->sa_family == AF_INET6;
+    snprintf(request->peer, sizeof request->peer, v6 ? "[%s]:%s" : "%s:%s", host, port);
+}
+
+// The request line is there. Whatever becomes of it, kl_http_request_completed will be called.
+void *kl_http_request_start(void *ctx, const char *target, struct MHD_Connection *connection)
 {
     kl_http_request *request = calloc(1, sizeof *request);
     if (request == NULL)
         return NULL;
+    const union MHD_ConnectionInfo *info =
+        MHD_get_connection_info(connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
+    request->wire = info->socket_context;
     request->connection = connection;
-    request->method = strdup(method);
-    request->path = strdup(url);
-    request->asked.method = request->method;
-    request->asked.path = request->path;
-    request->server = server;
-    kl_http_server_link(server, request);
-    MHD_get_connection_values_n(connection, MHD_HEADER_KIND, keep_header, &request->asked.headers);
-    MHD_get_connection_values_n(connection, MHD_GET_ARGUMENT_KIND, keep_argument,
-                                &request->asked.query);
+    request->target = strdup(target);
+    request->server = ctx;
+    describe_peer(request);
+    kl_http_server_link(ctx, request);
     return request;
 }
 
-static enum MHD_Result refuse(kl_http_request *request, unsigned status)
+static bool gather_head(kl_http_request *request, const char *path, const char *method)
 {
-    request->refused = true;
-    struct MHD_Response *response =
-        MHD_create_response_from_buffer(0, NULL, MHD_RESPMEM_PERSISTENT);
-    if (response == NULL)
-        return MHD_NO;
-    enum MHD_Result result = MHD_queue_response(request->connection, status, response);
-    MHD_destroy_response(response);
-    return result;
+    request->begun = true;
+    request->method = strdup(method);
+    request->path = strdup(path);
+    request->asked.method = request->method;
+    request->asked.target = request->target;
+    request->asked.path = request->path;
+    request->asked.peer = request->peer;
+    MHD_get_connection_values_n(request->connection, MHD_HEADER_KIND, keep_header,
+                                &request->asked.headers);
+    MHD_get_connection_values_n(request->connection, MHD_GET_ARGUMENT_KIND, keep_argument,
+                                &request->asked.query);
+    return request->method != NULL && request->path != NULL && request->target != NULL;
 }
 
 // The headers are there. A body that is announced as too long is not even received.
-static enum MHD_Result begin(kl_http_server *server, struct MHD_Connection *connection,
-                             const char *url, const char *method, void **state)
+static enum MHD_Result begin(kl_http_server *server, kl_http_request *request, const char *path,
+                             const char *method)
 {
-    kl_http_request *request = request_new(server, connection, url, method);
-    if (request == NULL)
+    if (!gather_head(request, path, method))
         return MHD_NO;
-    *state = request;
-    const char *length =
-        MHD_lookup_connection_value(connection, MHD_HEADER_KIND, MHD_HTTP_HEADER_CONTENT_LENGTH);
-    if (length != NULL && strtoull(length, NULL, 10) > kl_http_server_max_body(server))
-        return refuse(request, MHD_HTTP_CONTENT_TOO_LARGE);
+    if (strstr(request->target, "%00") != NULL) // the decoded path would end there
+        return kl_http_answer_refuse(request, MHD_HTTP_BAD_REQUEST);
+    const char *text = MHD_lookup_connection_value(request->connection, MHD_HEADER_KIND,
+                                                   MHD_HTTP_HEADER_CONTENT_LENGTH);
+    unsigned long long length = text != NULL ? strtoull(text, NULL, 10) : 0;
+    if (length > kl_http_server_max_body(server))
+        return kl_http_answer_refuse(request, MHD_HTTP_CONTENT_TOO_LARGE);
+    if (!kl_http_server_buffer(server, (size_t)length))
+        return kl_http_answer_refuse(request, MHD_HTTP_SERVICE_UNAVAILABLE);
+    request->buffered = (size_t)length;
     return MHD_YES;
 }
 
-static enum MHD_Result queue_answer(kl_http_request *request)
+static enum MHD_Result receive(kl_http_server *server, kl_http_request *request, const char *bytes,
+                               size_t length)
 {
-    if (request->hang_up)
-        return MHD_NO; // libmicrohttpd ends the connection
-    request->queued = true;
-    enum MHD_Result result =
-        MHD_queue_response(request->connection, request->status, request->response);
-    MHD_destroy_response(request->response);
-    request->response = NULL;
-    return result;
+    kl_buf *body = &request->asked.body;
+    if (length > kl_http_server_max_body(server) - body->length)
+        return MHD_NO;
+    if (body->length + length > request->buffered) { // its length was not announced
+        if (!kl_http_server_buffer(server, length))
+            return MHD_NO;
+        request->buffered += length;
+    }
+    kl_buf_append(body, bytes, length);
+    kl_http_server_allow(request->wire, length);
+    return MHD_YES;
+}
+
+static enum MHD_Result hand_over(kl_http_server *server, kl_http_request *request)
+{
+    request->given = true;
+    request->has_user = true;
+    request->suspended = true;
+    MHD_suspend_connection(request->connection);
+    kl_http_server_expect(server, request->wire, KL_HTTP_WAITS);
+    kl_http_server_give(server, request);
+    return MHD_YES;
 }
 
 enum MHD_Result kl_http_request_step(void *ctx, struct MHD_Connection *connection, const char *url,
                                      const char *method, const char *version, const char *upload,
                                      size_t *upload_size, void **state)
 {
+    (void)connection;
     (void)version;
     kl_http_server *server = ctx;
     kl_http_request *request = *state;
     if (request == NULL)
-        return begin(server, connection, url, method, state);
+        return MHD_NO;
+    if (!request->begun)
+        return begin(server, request, url, method);
     if (request->refused || request->queued)
         return MHD_YES;
     if (*upload_size > 0) {
-        if (*upload_size > kl_http_server_max_body(server) - request->asked.body.length)
-            return MHD_NO;
-        kl_buf_append(&request->asked.body, upload, *upload_size);
+        size_t length = *upload_size;
         *upload_size = 0;
-        return MHD_YES;
+        return receive(server, request, upload, length);
     }
     if (request->answered)
-        return queue_answer(request);
-    if (request->given)
-        return MHD_YES;
-    request->given = true;
-    request->has_user = true;
-    request->suspended = true;
-    MHD_suspend_connection(connection);
-    kl_http_server_give(server, request);
-    return MHD_YES;
+        return kl_http_answer_queue(request);
+    return request->given ? MHD_YES : hand_over(server, request);
 }
 
 void kl_http_request_completed(void *ctx, struct MHD_Connection *connection, void **state,
@@ -144,11 +182,16 @@ void kl_http_request_completed(void *ctx, struct MHD_Connection *connection, voi
     if (request == NULL)
         return;
     *state = NULL;
-    if (request->server != NULL)
-        kl_http_server_unlink(request->server, request);
+    kl_http_server *server = request->server;
+    kl_http_request_forget_body(request);
+    kl_http_server_expect(server, request->wire, KL_HTTP_ASKS);
+    kl_http_server_unlink(server, request);
     request->server = NULL;
     request->connection = NULL;
+    request->wire = NULL;
     request->suspended = false;
+    if (request->moved != NULL)
+        request->moved(request->moved_ctx);
     release(request);
 }
 
@@ -157,9 +200,12 @@ const kl_http_asked *kl_http_request_asked(const kl_http_request *request)
     return &request->asked;
 }
 
-bool kl_http_request_answered(const kl_http_request *request)
+void kl_http_request_forget_body(kl_http_request *request)
 {
-    return request->answered;
+    kl_buf_free(&request->asked.body);
+    if (request->server != NULL)
+        kl_http_server_unbuffer(request->server, request->buffered);
+    request->buffered = 0;
 }
 
 void kl_http_request_resume(kl_http_request *request)
@@ -170,43 +216,12 @@ void kl_http_request_resume(kl_http_request *request)
     MHD_resume_connection(request->connection);
 }
 
-static void go_on(kl_http_request *request)
+void kl_http_request_abandon(kl_http_request *request)
 {
-    kl_http_server *server = request->server;
-    request->answered = true;
-    kl_http_request_resume(request);
-    if (server != NULL)
-        kl_http_server_turn(server);
-}
-
-bool kl_http_request_answer(kl_http_request *request, unsigned status, const kl_buf *headers,
-                            const char *body, size_t length)
-{
-    if (request->answered || request->connection == NULL) {
-        request->answered = true;
-        return false;
-    }
-    request->status = status;
-    request->response =
-        MHD_create_response_from_buffer(length, (void *)(uintptr_t)body, MHD_RESPMEM_MUST_COPY);
-    request->hang_up = request->response == NULL;
-    const char *at = kl_buf_text(headers), *end = at + headers->length;
-    while (at < end && request->response != NULL) {
-        const char *name = at, *value = name + strlen(name) + 1;
-        at = value + strlen(value) + 1;
-        MHD_add_response_header(request->response, name, value);
-    }
-    bool possible = !request->hang_up;
-    go_on(request); // the request may have been completed
-    return possible;
-}
-
-void kl_http_request_hang_up(kl_http_request *request)
-{
-    if (request->answered)
+    if (!request->suspended) // libmicrohttpd does not stop with a waiting request
         return;
     request->hang_up = true;
-    go_on(request);
+    kl_http_request_resume(request);
 }
 
 void kl_http_request_drop(kl_http_request *request)
@@ -215,6 +230,9 @@ void kl_http_request_drop(kl_http_request *request)
         const kl_buf none = {0};
         kl_http_request_answer(request, MHD_HTTP_INTERNAL_SERVER_ERROR, &none, "", 0);
     }
+    if (request->streams && !request->finished)
+        kl_http_request_hang_up(request);
+    request->moved = NULL;
     request->has_user = false;
     release(request);
 }

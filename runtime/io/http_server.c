@@ -3,26 +3,35 @@
 
 #include "io/http_internal.h"
 
-#include <arpa/inet.h>
-#include <errno.h>
-#include <netdb.h>
-#include <stdio.h>
+#include <openssl/crypto.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
-#include <sys/un.h>
 #include <unistd.h>
 
+enum {
+    SWEEP_MS = 500,        // how often deadlines are looked at
+    LEAST_RATE = 16 * 1024 // bytes a second that a peer must manage beyond its time
+};
+
 struct kl_http_server {
+    uv_loop_t *loop;
     uv_poll_t poll;
     uv_timer_t timer;
+    uv_timer_t sweep;
     int handles; // that are not closed yet
     struct MHD_Daemon *daemon;
     kl_http_server_fn on_request;
     void *ctx;
     kl_http_request *requests;
+    kl_http_connection *connections;
     size_t max_body;
+    size_t max_buffered;
+    size_t buffered;
+    unsigned request_timeout;
+    unsigned answer_timeout;
+    char *cert; // owned, as the key
+    char *key;
     int port;
     char *unix_socket; // to remove at the end
 };
@@ -55,6 +64,94 @@ size_t kl_http_server_max_body(const kl_http_server *server)
     return server->max_body;
 }
 
+bool kl_http_server_buffer(kl_http_server *server, size_t more)
+{
+    if (more > server->max_buffered - server->buffered)
+        return false;
+    server->buffered += more;
+    return true;
+}
+
+void kl_http_server_unbuffer(kl_http_server *server, size_t less)
+{
+    server->buffered -= less;
+}
+
+void kl_http_server_expect(const kl_http_server *server, kl_http_connection *wire,
+                           kl_http_turn turn)
+{
+    if (wire == NULL)
+        return;
+    unsigned seconds = turn == KL_HTTP_ASKS ? server->request_timeout : server->answer_timeout;
+    wire->deadline = turn == KL_HTTP_WAITS ? 0 : uv_now(server->loop) + seconds * UINT64_C(1000);
+}
+
+void kl_http_server_allow(kl_http_connection *wire, size_t bytes)
+{
+    if (wire != NULL && wire->deadline != 0)
+        wire->deadline += bytes * 1000 / LEAST_RATE;
+}
+
+// Ends the connections of peers that are too slow; libmicrohttpd finds them closed.
+static void sweep_fired(uv_timer_t *timer)
+{
+    kl_http_server *server = timer->data;
+    uint64_t now = uv_now(server->loop);
+    bool ended = false;
+    for (kl_http_connection *at = server->connections; at != NULL; at = at->next) {
+        if (at->deadline == 0 || now < at->deadline)
+            continue;
+        at->deadline = 0;
+        shutdown(at->fd, SHUT_RDWR);
+        ended = true;
+    }
+    if (ended)
+        kl_http_server_turn(server);
+}
+
+static void connection_started(kl_http_server *server, struct MHD_Connection *connection,
+                               void **context)
+{
+    kl_http_connection *wire = calloc(1, sizeof *wire);
+    *context = wire;
+    if (wire == NULL)
+        return;
+    const union MHD_ConnectionInfo *info =
+        MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD);
+    wire->fd = info->connect_fd;
+    kl_http_server_expect(server, wire, KL_HTTP_ASKS);
+    wire->next = server->connections;
+    if (wire->next != NULL)
+        wire->next->previous = wire;
+    server->connections = wire;
+    if (!uv_is_active((uv_handle_t *)&server->sweep))
+        uv_timer_start(&server->sweep, sweep_fired, SWEEP_MS, SWEEP_MS);
+}
+
+static void connection_ended(kl_http_server *server, kl_http_connection *wire)
+{
+    if (wire == NULL)
+        return;
+    if (wire->previous != NULL)
+        wire->previous->next = wire->next;
+    else
+        server->connections = wire->next;
+    if (wire->next != NULL)
+        wire->next->previous = wire->previous;
+    free(wire);
+    if (server->connections == NULL)
+        uv_timer_stop(&server->sweep);
+}
+
+static void on_connection(void *ctx, struct MHD_Connection *connection, void **context,
+                          enum MHD_ConnectionNotificationCode code)
+{
+    if (code == MHD_CONNECTION_NOTIFY_STARTED)
+        connection_started(ctx, connection, context);
+    else
+        connection_ended(ctx, *context);
+}
+
 int kl_http_server_port(const kl_http_server *server)
 {
     return server->port;
@@ -82,142 +179,115 @@ void kl_http_server_turn(kl_http_server *server)
         uv_timer_stop(&server->timer);
 }
 
-static int listen_unix(const char *path, kl_failure *out)
-{
-    struct sockaddr_un address = {.sun_family = AF_UNIX};
-    if (strlen(path) >= sizeof address.sun_path) {
-        kl_failure_set(out, "invalid", 0, "%s: longer than %zu bytes", path,
-                       sizeof address.sun_path - 1);
-        return -1;
-    }
-    memcpy(address.sun_path, path, strlen(path) + 1);
-    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-    mode_t before = umask(0177);
-    bool bound = fd >= 0 && bind(fd, (struct sockaddr *)&address, sizeof address) == 0;
-    int error = errno;
-    umask(before);
-    if (bound && listen(fd, SOMAXCONN) == 0)
-        return fd;
-    kl_failure_errno(out, bound ? errno : error, path);
-    if (!bound && error == EADDRINUSE)
-        out->kind = "exists";
-    if (bound)
-        unlink(path);
-    if (fd >= 0)
-        close(fd);
-    return -1;
-}
-
-static int listen_tcp(const kl_http_server_options *options, kl_failure *out)
-{
-    char where[300], port[8];
-    snprintf(where, sizeof where, "%s:%d", options->host, options->port);
-    snprintf(port, sizeof port, "%d", options->port);
-    struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_NUMERICHOST | AI_PASSIVE};
-    struct addrinfo *found = NULL;
-    int code = getaddrinfo(options->host, port, &hints, &found);
-    if (code != 0) {
-        kl_failure_set(out, "invalid", code, "%s: no numeric address", options->host);
-        return -1;
-    }
-    int fd = socket(found->ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-    int yes = 1;
-    bool listens = fd >= 0 && setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof yes) == 0 &&
-                   bind(fd, found->ai_addr, found->ai_addrlen) == 0 && listen(fd, SOMAXCONN) == 0;
-    int error = errno;
-    freeaddrinfo(found);
-    if (listens)
-        return fd;
-    kl_failure_errno(out, error, where);
-    if (error == EADDRINUSE)
-        out->kind = "exists";
-    if (fd >= 0)
-        close(fd);
-    return -1;
-}
-
-static int port_of(int fd)
-{
-    struct sockaddr_storage address;
-    socklen_t size = sizeof address;
-    if (getsockname(fd, (struct sockaddr *)&address, &size) != 0)
-        return 0;
-    if (address.ss_family == AF_INET)
-        return ntohs(((struct sockaddr_in *)&address)->sin_port);
-    return address.ss_family == AF_INET6 ? ntohs(((struct sockaddr_in6 *)&address)->sin6_port) : 0;
-}
-
 static struct MHD_Daemon *start_daemon(kl_http_server *server, int fd,
                                        const kl_http_server_options *options)
 {
-    return MHD_start_daemon(MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_TURBO, 0, NULL, NULL,
-                            kl_http_request_step, server, MHD_OPTION_LISTEN_SOCKET, (MHD_socket)fd,
-                            MHD_OPTION_NOTIFY_COMPLETED, kl_http_request_completed, server,
-                            MHD_OPTION_CONNECTION_MEMORY_LIMIT, options->max_headers,
-                            MHD_OPTION_CONNECTION_LIMIT, options->connections,
-                            MHD_OPTION_CONNECTION_TIMEOUT, options->idle_timeout,
-                            MHD_OPTION_SIGPIPE_HANDLED_BY_APP, 1, MHD_OPTION_END);
+    static char priorities[] = "NORMAL:-VERS-TLS1.0:-VERS-TLS1.1";
+    struct MHD_OptionItem tls[] = {{MHD_OPTION_HTTPS_MEM_CERT, 0, server->cert},
+                                   {MHD_OPTION_HTTPS_MEM_KEY, 0, server->key},
+                                   {MHD_OPTION_HTTPS_PRIORITIES, 0, priorities},
+                                   {MHD_OPTION_END, 0, NULL}};
+    unsigned flags = MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_TURBO;
+    bool secure = server->cert != NULL;
+    return MHD_start_daemon(
+        secure ? flags | MHD_USE_TLS : flags, 0, NULL, NULL, kl_http_request_step, server,
+        MHD_OPTION_LISTEN_SOCKET, (MHD_socket)fd, MHD_OPTION_NOTIFY_COMPLETED,
+        kl_http_request_completed, server, MHD_OPTION_URI_LOG_CALLBACK, kl_http_request_start,
+        server, MHD_OPTION_NOTIFY_CONNECTION, on_connection, server,
+        MHD_OPTION_CONNECTION_MEMORY_LIMIT, options->max_headers, MHD_OPTION_CONNECTION_LIMIT,
+        options->connections, MHD_OPTION_CONNECTION_TIMEOUT, options->idle_timeout,
+        MHD_OPTION_STRICT_FOR_CLIENT, 1, MHD_OPTION_SIGPIPE_HANDLED_BY_APP, 1, MHD_OPTION_ARRAY,
+        secure ? tls : &tls[3], MHD_OPTION_END);
 }
 
-static void watch(kl_http_server *server, uv_loop_t *loop)
+static void watch(kl_http_server *server)
 {
     const union MHD_DaemonInfo *info =
         MHD_get_daemon_info(server->daemon, MHD_DAEMON_INFO_EPOLL_FD);
-    uv_poll_init(loop, &server->poll, info->epoll_fd);
-    uv_timer_init(loop, &server->timer);
-    server->handles = 2;
+    uv_poll_init(server->loop, &server->poll, info->epoll_fd);
+    server->handles++;
     server->poll.data = server;
-    server->timer.data = server;
     uv_poll_start(&server->poll, UV_READABLE, poll_ready);
 }
 
-kl_http_server *kl_http_server_open(uv_loop_t *loop, const kl_http_server_options *options,
-                                    kl_http_server_fn on_request, void *ctx, kl_failure *out)
+static void free_server(kl_http_server *server)
 {
-    int fd = options->unix_socket != NULL ? listen_unix(options->unix_socket, out)
-                                          : listen_tcp(options, out);
-    if (fd < 0)
-        return NULL;
-    kl_http_server *server = calloc(1, sizeof *server);
-    if (server == NULL || (server->daemon = start_daemon(server, fd, options)) == NULL) {
-        kl_failure_set(out, "limit", 0, "the HTTP server cannot be started");
-        close(fd);
-        if (options->unix_socket != NULL)
-            unlink(options->unix_socket);
-        free(server);
-        return NULL;
-    }
-    server->on_request = on_request;
-    server->ctx = ctx;
-    server->max_body = options->max_body;
-    server->port = port_of(fd);
-    if (options->unix_socket != NULL)
-        server->unix_socket = strdup(options->unix_socket);
-    watch(server, loop);
-    return server;
+    if (server->key != NULL)
+        OPENSSL_cleanse(server->key, strlen(server->key));
+    free(server->key);
+    free(server->cert);
+    free(server->unix_socket);
+    free(server);
 }
 
 static void handle_closed(uv_handle_t *handle)
 {
     kl_http_server *server = handle->data;
-    if (--server->handles > 0)
-        return;
-    free(server->unix_socket);
-    free(server);
+    if (--server->handles == 0)
+        free_server(server);
+}
+
+static kl_http_server *server_new(uv_loop_t *loop, const kl_http_server_options *options)
+{
+    kl_http_server *server = calloc(1, sizeof *server);
+    if (server == NULL)
+        return NULL;
+    server->loop = loop;
+    server->max_body = options->max_body;
+    server->max_buffered = options->max_buffered;
+    server->request_timeout = options->request_timeout;
+    server->answer_timeout = options->answer_timeout;
+    server->unix_socket = options->unix_socket != NULL ? strdup(options->unix_socket) : NULL;
+    server->cert = options->cert != NULL ? strdup(options->cert) : NULL;
+    server->key = options->key != NULL ? strdup(options->key) : NULL;
+    uv_timer_init(loop, &server->timer);
+    uv_timer_init(loop, &server->sweep);
+    server->handles = 2;
+    server->timer.data = server;
+    server->sweep.data = server;
+    return server;
+}
+
+static void close_timers(kl_http_server *server)
+{
+    uv_close((uv_handle_t *)&server->timer, handle_closed);
+    uv_close((uv_handle_t *)&server->sweep, handle_closed);
+}
+
+kl_http_server *kl_http_server_open(uv_loop_t *loop, const kl_http_server_options *options,
+                                    kl_http_server_fn on_request, void *ctx, kl_failure *out)
+{
+    int fd = kl_http_listen(options, out);
+    if (fd < 0)
+        return NULL;
+    kl_http_server *server = server_new(loop, options);
+    if (server == NULL || (server->daemon = start_daemon(server, fd, options)) == NULL) {
+        kl_failure_set(out, options->cert != NULL ? "tls" : "limit", 0,
+                       options->cert != NULL
+                           ? "the HTTP server cannot be started: look at certificate and key"
+                           : "the HTTP server cannot be started");
+        close(fd);
+        if (options->unix_socket != NULL)
+            unlink(options->unix_socket);
+        if (server != NULL)
+            close_timers(server);
+        return NULL;
+    }
+    server->on_request = on_request;
+    server->ctx = ctx;
+    server->port = kl_http_listen_port(fd);
+    watch(server);
+    return server;
 }
 
 void kl_http_server_close(kl_http_server *server)
 {
     MHD_run(server->daemon);
-    for (kl_http_request *at = server->requests; at != NULL; at = at->next) {
-        if (at->suspended) { // libmicrohttpd does not stop with a waiting request
-            at->hang_up = true;
-            kl_http_request_resume(at);
-        }
-    }
+    for (kl_http_request *at = server->requests; at != NULL; at = at->next)
+        kl_http_request_abandon(at);
     uv_close((uv_handle_t *)&server->poll, handle_closed); // before its descriptor closes
     MHD_stop_daemon(server->daemon);
-    uv_close((uv_handle_t *)&server->timer, handle_closed);
+    close_timers(server);
     if (server->unix_socket != NULL)
         unlink(server->unix_socket);
 }

@@ -120,19 +120,24 @@ static void wait_cancel(kl_op *op)
     leave((wait_op *)op);
 }
 
-// Starts a wait; one reader and one writer at a time. The exchange stays at stack index 1.
-static int wait_for(lua_State *L, http_exchange *self, wait_op **place, const kl_op_class *class,
-                    bool (*ready)(const http_exchange *))
+// Makes a wait; one reader and one writer at a time. The exchange is at stack index 1. [-0, +1, e]
+static wait_op *wait_new(lua_State *L, http_exchange *self, wait_op **place,
+                         const kl_op_class *class, bool (*ready)(const http_exchange *))
 {
     luaL_argcheck(L, *place == NULL, 1, "another task waits for the same");
     wait_op *wait = kl_op_new(L, sizeof *wait, class);
     wait->exchange = self;
     wait->place = place;
     wait->ready = ready;
-    if (ready(self))
+    return wait;
+}
+
+static int wait_for(lua_State *L, wait_op *wait)
+{
+    if (wait->ready(wait->exchange))
         kl_op_settle(&wait->op);
     else
-        *place = wait;
+        *wait->place = wait;
     return kl_op_wait(L, &wait->op);
 }
 
@@ -197,14 +202,14 @@ int kl_http_exchange_head(lua_State *L)
 {
     http_exchange *self = check_open(L);
     lua_settop(L, 1);
-    return wait_for(L, self, &self->reader, &head_class, head_ready);
+    return wait_for(L, wait_new(L, self, &self->reader, &head_class, head_ready));
 }
 
 int kl_http_exchange_read(lua_State *L)
 {
     http_exchange *self = check_open(L);
     lua_settop(L, 1);
-    return wait_for(L, self, &self->reader, &read_class, bytes_ready);
+    return wait_for(L, wait_new(L, self, &self->reader, &read_class, bytes_ready));
 }
 
 int kl_http_exchange_write(lua_State *L)
@@ -214,11 +219,11 @@ int kl_http_exchange_write(lua_State *L)
     const char *bytes = kl_secret_or_string(L, 2, &length);
     luaL_argcheck(L, self->streams_up, 1, "this request's body is no stream");
     luaL_argcheck(L, !self->finished, 1, "the body was finished");
-    luaL_argcheck(L, self->writer == NULL, 1, "another task waits for the same");
     lua_settop(L, 2);
+    wait_op *wait = wait_new(L, self, &self->writer, &write_class, room_ready);
     if (!self->ended)
         kl_curl_write(self->transfer, bytes, length);
-    return wait_for(L, self, &self->writer, &write_class, room_ready);
+    return wait_for(L, wait);
 }
 
 int kl_http_exchange_finish(lua_State *L)

@@ -1,16 +1,13 @@
 // rt.httpd: an HTTP server whose requests are accepted and answered by tasks.
-#include "prim/prims.h"
+#include "prim/httpd.h"
 
 #include "bridge/fail.h"
 #include "bridge/op.h"
 #include "bridge/opts.h"
-#include "bridge/own.h"
-#include "bridge/scratch.h"
-#include "io/http_server.h"
+#include "prim/prims.h"
 
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 
 typedef struct pending { // a request that nobody has accepted yet
     kl_http_request *request;
@@ -31,14 +28,8 @@ typedef struct accept_op {
     kl_http_request *request; // owned until it is pushed
 } accept_op;
 
-typedef struct httpd_request {
-    kl_http_request *io; // NULL once closed
-} httpd_request;
-
 static int server_accept(lua_State *L);
 static int server_port(lua_State *L);
-static int request_respond(lua_State *L);
-static int request_hang_up(lua_State *L);
 
 static kl_http_request *take_pending(httpd_server *server)
 {
@@ -74,19 +65,15 @@ static const luaL_Reg httpd_server_methods[] = {
     {"accept", server_accept}, {"port", server_port}, {NULL, NULL}};
 static const kl_own_class server_class = {"rt.httpd.server", httpd_server_methods, server_close};
 
-static void request_close(void *self)
-{
-    httpd_request *request = self;
-    kl_http_request *io = request->io;
-    request->io = NULL;
-    if (io != NULL)
-        kl_http_request_drop(io);
-}
-
-static const luaL_Reg httpd_request_methods[] = {
-    {"respond", request_respond}, {"hang_up", request_hang_up}, {NULL, NULL}};
-static const kl_own_class request_class = {"rt.httpd.request", httpd_request_methods,
-                                           request_close};
+static const luaL_Reg httpd_request_methods[] = {{"respond", kl_httpd_respond},
+                                                 {"start", kl_httpd_start},
+                                                 {"write", kl_httpd_write},
+                                                 {"finish", kl_httpd_finish},
+                                                 {"hang_up", kl_httpd_hang_up},
+                                                 {"is_open", kl_httpd_is_open},
+                                                 {NULL, NULL}};
+const kl_own_class kl_httpd_request_class = {"rt.httpd.request", httpd_request_methods,
+                                             kl_httpd_request_close};
 
 static void on_request(void *ctx, kl_http_request *request)
 {
@@ -127,7 +114,7 @@ static void accept_release(kl_op *op)
 // Fields of the request first, then its methods (upvalue 1).
 static int request_index(lua_State *L)
 {
-    kl_own_check(L, 1, &request_class);
+    kl_own_check(L, 1, &kl_httpd_request_class);
     lua_getiuservalue(L, 1, 1);
     lua_pushvalue(L, 2);
     if (lua_istable(L, -2) && lua_rawget(L, -2) != LUA_TNIL)
@@ -171,25 +158,32 @@ static void set_pairs(lua_State *L, const char *field, const kl_buf *pairs, bool
     lua_setfield(L, -2, field);
 }
 
+static void set_text(lua_State *L, const char *field, const char *text)
+{
+    lua_pushstring(L, text);
+    lua_setfield(L, -2, field);
+}
+
 static int accept_push(lua_State *L, kl_op *op)
 {
     accept_op *self = (accept_op *)op;
     if (self->request == NULL)
         return kl_fail_as(L, "stopped", "the HTTP server has closed");
-    httpd_request *request = kl_own_new(L, sizeof *request, &request_class);
+    kl_httpd_request *request = kl_own_new(L, sizeof *request, &kl_httpd_request_class);
     request->io = self->request;
     self->request = NULL;
     extend_class(L);
     const kl_http_asked *asked = kl_http_request_asked(request->io);
-    lua_createtable(L, 0, 5);
-    lua_pushstring(L, asked->method);
-    lua_setfield(L, -2, "method");
-    lua_pushstring(L, asked->path);
-    lua_setfield(L, -2, "path");
+    lua_createtable(L, 0, 7);
+    set_text(L, "method", asked->method);
+    set_text(L, "target", asked->target);
+    set_text(L, "path", asked->path);
+    set_text(L, "peer", asked->peer);
     set_pairs(L, "query", &asked->query, false);
     set_pairs(L, "headers", &asked->headers, true);
     lua_pushlstring(L, kl_buf_text(&asked->body), asked->body.length);
     lua_setfield(L, -2, "body");
+    kl_http_request_forget_body(request->io);
     lua_setiuservalue(L, -2, 1);
     return 1;
 }
@@ -223,64 +217,6 @@ static int server_port(lua_State *L)
     return 1;
 }
 
-// Headers that only the server itself can set right.
-static bool is_framing(const char *name)
-{
-    return strcasecmp(name, "content-length") == 0 || strcasecmp(name, "transfer-encoding") == 0;
-}
-
-// Appends the options' headers to `out`. [-0, +1, e]
-static void read_headers(kl_opts *opts, kl_buf *out)
-{
-    lua_State *L = opts->L;
-    if (!kl_opts_table(opts, "headers"))
-        return;
-    for (lua_pushnil(L); lua_next(L, -2) != 0; lua_pop(L, 1)) {
-        bool text = lua_type(L, -2) == LUA_TSTRING && lua_type(L, -1) == LUA_TSTRING;
-        if (!text)
-            luaL_error(L, "option 'headers' must map names to strings");
-        size_t name_length, value_length;
-        const char *name = lua_tolstring(L, -2, &name_length);
-        const char *value = lua_tolstring(L, -1, &value_length);
-        if (strcspn(name, "\r\n\t: ") != name_length || name_length == 0 || is_framing(name))
-            luaL_error(L, "option 'headers': '%s' cannot be set", name);
-        if (strcspn(value, "\r\n") != value_length)
-            luaL_error(L, "the value of header '%s' has a line break or a zero byte", name);
-        kl_buf_append(out, name, name_length + 1);
-        kl_buf_append(out, value, value_length + 1);
-    }
-}
-
-static int request_respond(lua_State *L)
-{
-    const httpd_request *request = kl_own_check(L, 1, &request_class);
-    luaL_argcheck(L, request->io != NULL, 1, "the request was dropped");
-    luaL_argcheck(L, !kl_http_request_answered(request->io), 1, "the request has its response");
-    lua_settop(L, 2);
-    kl_buf *headers = kl_scratch(L);
-    kl_opts opts;
-    kl_opts_begin(L, 2, &opts);
-    lua_Integer status = kl_opts_integer(&opts, "status", 200);
-    luaL_argcheck(L, status >= 200 && status <= 599, 2, "option 'status' must be from 200 to 599");
-    size_t length;
-    const char *body = kl_opts_bytes(&opts, "body", &length);
-    read_headers(&opts, headers);
-    kl_opts_end(&opts);
-    bool possible = kl_http_request_answer(request->io, (unsigned)status, headers,
-                                           body != NULL ? body : "", length);
-    kl_buf_free(headers);
-    lua_pushboolean(L, possible);
-    return 1;
-}
-
-static int request_hang_up(lua_State *L)
-{
-    const httpd_request *request = kl_own_check(L, 1, &request_class);
-    luaL_argcheck(L, request->io != NULL, 1, "the request was dropped");
-    kl_http_request_hang_up(request->io);
-    return 0;
-}
-
 static lua_Integer bounded(kl_opts *opts, const char *key, lua_Integer otherwise, lua_Integer least,
                            lua_Integer most)
 {
@@ -290,6 +226,35 @@ static lua_Integer bounded(kl_opts *opts, const char *key, lua_Integer otherwise
     return value;
 }
 
+// A text of the options without a zero byte, or NULL.
+static const char *pem(kl_opts *opts, const char *key)
+{
+    size_t length;
+    const char *text = kl_opts_bytes(opts, key, &length);
+    if (text != NULL && strlen(text) != length)
+        luaL_error(opts->L, "option '%s' has a zero byte", key);
+    return text;
+}
+
+static void read_options(kl_opts *opts, kl_http_server_options *out)
+{
+    const lua_Integer gigabyte = 1024 * 1024 * 1024;
+    out->host = kl_opts_string(opts, "host", "127.0.0.1");
+    out->port = (int)bounded(opts, "port", 0, 0, 65535);
+    out->unix_socket = kl_opts_string(opts, "unix_socket", NULL);
+    out->max_headers = (size_t)bounded(opts, "max_headers", 32768, 1024, 1024 * 1024);
+    out->max_body = (size_t)bounded(opts, "max_body", 16 << 20, 0, gigabyte);
+    out->max_buffered = (size_t)bounded(opts, "max_buffered", 256 << 20, 0, 64 * gigabyte);
+    out->connections = (unsigned)bounded(opts, "connections", 256, 1, 10000);
+    out->idle_timeout = (unsigned)bounded(opts, "idle_timeout", 30, 1, 3600);
+    out->request_timeout = (unsigned)bounded(opts, "request_timeout", 60, 1, 86400);
+    out->answer_timeout = (unsigned)bounded(opts, "answer_timeout", 60, 1, 86400);
+    out->cert = pem(opts, "cert");
+    out->key = pem(opts, "key");
+    luaL_argcheck(opts->L, (out->cert == NULL) == (out->key == NULL), 1,
+                  "options 'cert' and 'key' come together");
+}
+
 static int httpd_listen(lua_State *L)
 {
     kl_http_server_options options = {0};
@@ -297,13 +262,7 @@ static int httpd_listen(lua_State *L)
     kl_opts opts;
     lua_settop(L, 1);
     kl_opts_begin(L, 1, &opts);
-    options.host = kl_opts_string(&opts, "host", "127.0.0.1");
-    options.port = (int)bounded(&opts, "port", 0, 0, 65535);
-    options.unix_socket = kl_opts_string(&opts, "unix_socket", NULL);
-    options.max_headers = (size_t)bounded(&opts, "max_headers", 32768, 1024, 1024 * 1024);
-    options.max_body = (size_t)bounded(&opts, "max_body", 16 << 20, 0, 1024 * 1024 * 1024);
-    options.connections = (unsigned)bounded(&opts, "connections", 256, 1, 10000);
-    options.idle_timeout = (unsigned)bounded(&opts, "idle_timeout", 30, 1, 3600);
+    read_options(&opts, &options);
     kl_opts_end(&opts);
     httpd_server *server = kl_own_new(L, sizeof *server, &server_class);
     server->last = &server->first;

@@ -44,8 +44,11 @@ static void open_site(site *self)
     kl_http_server_options options = {.host = "127.0.0.1",
                                       .max_headers = 32768,
                                       .max_body = 1000,
+                                      .max_buffered = 10000,
                                       .connections = 100,
-                                      .idle_timeout = 10};
+                                      .idle_timeout = 10,
+                                      .request_timeout = 10,
+                                      .answer_timeout = 10};
     self->server = kl_http_server_open(&self->loop, &options, on_request, self, &failure);
     assert(self->server != NULL);
     self->curl = kl_curl_open(&self->loop);
