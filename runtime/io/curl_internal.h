@@ -46,7 +46,7 @@ struct kl_curl_transfer {
     char error[CURL_ERROR_SIZE];
     size_t header_bytes;
     long attempts;   // how often curl was about to send the request
-    bool repeatable; // sending it twice has the effect of sending it once (RFC 9110, 9.2.2)
+    bool repeatable; // may be sent again on another connection
     bool over_limit;
     bool lost; // a kept connection broke and the request must not be sent again
 };

@@ -46,6 +46,7 @@ typedef void (*kl_curl_moved_fn)(void *ctx);
 typedef struct kl_curl_request {
     const char *method; // upper case
     const char *url;    // http or https
+    bool idempotent;    // sent twice it does the same as once (RFC 9110, 9.2.2)
     const kl_curl_header *headers;
     size_t header_count;
     const kl_curl_piece *pieces; // the body, in a row

@@ -176,10 +176,6 @@ static void set_method(kl_curl_transfer *transfer, const char *method)
         curl_easy_setopt(transfer->easy, CURLOPT_NOBODY, 1L);
     else
         curl_easy_setopt(transfer->easy, CURLOPT_CUSTOMREQUEST, method);
-    static const char *const idempotent[] = {"GET", "HEAD", "PUT", "DELETE", "OPTIONS"};
-    for (size_t i = 0; i < sizeof idempotent / sizeof *idempotent; i++)
-        transfer->repeatable |= strcmp(method, idempotent[i]) == 0;
-    transfer->repeatable &= !transfer->source.streams;
 }
 
 static bool set_options(kl_curl_transfer *transfer, const kl_curl_request *request, kl_failure *out)
@@ -195,6 +191,7 @@ static bool set_options(kl_curl_transfer *transfer, const kl_curl_request *reque
     curl_easy_setopt(easy, CURLOPT_PREREQDATA, transfer);
     if (kl_curl_set_connection(easy, request) && kl_curl_set_body(transfer, request, out)) {
         set_method(transfer, request->method);
+        transfer->repeatable = request->idempotent && !request->streams_up;
         if (set_headers(transfer, request))
             return true;
     }

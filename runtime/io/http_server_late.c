@@ -29,6 +29,11 @@ LATE(void, MHD_stop_daemon, (struct MHD_Daemon * daemon), (daemon))
 LATE(enum MHD_Result, MHD_run, (struct MHD_Daemon * daemon), (daemon))
 LATE(enum MHD_Result, MHD_get_timeout, (struct MHD_Daemon * daemon, MHD_UNSIGNED_LONG_LONG *out),
      (daemon, out))
+LATE(response *, MHD_create_response_from_fd64, (uint64_t length, int fd), (length, fd))
+LATE(response *, MHD_create_response_from_callback,
+     (uint64_t length, size_t block, MHD_ContentReaderCallback reader, void *ctx,
+      MHD_ContentReaderFreeCallback ended),
+     (length, block, reader, ctx, ended))
 LATE(enum MHD_Result, MHD_queue_response, (connection * to, unsigned status, response *made),
      (to, status, made))
 LATE(void, MHD_suspend_connection, (connection * one), (one))
@@ -49,4 +54,12 @@ const union MHD_DaemonInfo *MHD_get_daemon_info(struct MHD_Daemon *daemon,
 {
     __typeof__(MHD_get_daemon_info) *get = kl_late_find(&mhd, "MHD_get_daemon_info");
     return get(daemon, type);
+}
+
+// Variadic, but what we ask for takes no further value.
+const union MHD_ConnectionInfo *MHD_get_connection_info(connection *of,
+                                                        enum MHD_ConnectionInfoType what, ...)
+{
+    __typeof__(MHD_get_connection_info) *get = kl_late_find(&mhd, "MHD_get_connection_info");
+    return get(of, what);
 }

@@ -64,6 +64,12 @@ function fs.remove(path, opts) end
 ---@return table? err
 function fs.rename(from, to) end
 
+---Makes what was written to a file, or the names in a directory, durable.
+---@param path string
+---@return true? done
+---@return table? err
+function fs.sync(path) end
+
 ---Makes a symbolic link.
 ---@param target string what the link says
 ---@param path string where the link is

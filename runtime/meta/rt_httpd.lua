@@ -10,7 +10,9 @@ local Server = {}
 ---answer; so is one that is collected.
 ---@class rt.httpd.Request
 ---@field method string
+---@field target string as it was sent: path and query, not decoded
 ---@field path string percent-decoded, without the query
+---@field peer string "127.0.0.1:43210"; empty for a unix socket
 ---@field query table<string, string> percent-decoded; the first of a repeated name
 ---@field headers table<string, string> lower-case names; repeated ones are joined by ", "
 ---@field body string
@@ -22,10 +24,17 @@ local Request = {}
 ---@field unix_socket? string path to listen on instead, mode 0600; removed at the end
 ---@field max_headers? integer bytes; a longer request gets a 431 or 413 (32768)
 ---@field max_body? integer bytes; a longer request gets a 413 (16 MiB)
+---@field max_buffered? integer bytes of all bodies in memory; more get a 503 (256 MiB)
 ---@field connections? integer at the same time; more wait (256)
 ---@field idle_timeout? integer seconds a peer may make no progress before its connection ends (30)
+---@field request_timeout? integer seconds from a connection's start, or the answer before, to a
+---  whole request; a second more for every 16 KiB of a body (60)
+---@field answer_timeout? integer seconds to take an answer, or what was written to a stream; a
+---  second more for every 16 KiB (60)
+---@field cert? string PEM, with its chain: TLS from 1.2 on
+---@field key? string|userdata PEM
 
----Listens. Errors: `exists`, `denied`, `invalid`, `limit`.
+---Listens. Errors: `exists`, `denied`, `invalid`, `limit`, `tls`.
 ---@param opts? rt.httpd.ListenOptions
 ---@return rt.httpd.Server? server
 ---@return table? err
@@ -45,10 +54,32 @@ function Server:port() end
 function Server:close() end
 
 ---Answers, once.
----@param response? { status: integer?, headers: table<string, string>?, body: string|userdata? }
----  200, none, empty
----@return boolean possible false when the peer or the server is gone
+---@param response? { status: integer?, headers: table?, body: string|userdata?, file: string? }
+---  200, none, empty; or a file's bytes
+---@return boolean? possible false when the peer or the server is gone
+---@return table? err of the file: not_found, denied, invalid
 function Request:respond(response) end
+
+---Answers with a stream: `write` and then `finish`. Closed without `finish` the stream is cut off
+---so that the peer notices.
+---@param response? { status: integer?, headers: table<string, string>? }
+---@return boolean possible false when the peer or the server is gone
+function Request:start(response) end
+
+---Sends more of the stream; waits until there is room for the next piece.
+---@async
+---@param bytes string|userdata
+---@return true? done
+---@return table? err unreachable: the peer or the server is gone; stopped: the request was closed
+function Request:write(bytes) end
+
+---Ends the stream.
+function Request:finish() end
+
+---Tells whether somebody waits for the answer, as far as is known: that a peer has gone shows when
+---something is written.
+---@return boolean
+function Request:is_open() end
 
 ---Ends the connection without an answer.
 function Request:hang_up() end

@@ -10,6 +10,7 @@
 
 #include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <glob.h>
 #include <limits.h>
 #include <stdio.h>
@@ -225,6 +226,18 @@ static int fs_rename(lua_State *L)
     return kl_fail_errno(L, error, what);
 }
 
+static int fs_sync(lua_State *L)
+{
+    const char *path = check_path(L, 1);
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
+    bool ok = fd >= 0 && fsync(fd) == 0;
+    int error = errno;
+    if (fd >= 0)
+        close(fd);
+    errno = error;
+    return ok ? done(L, true, NULL) : fail_path(L, "sync", path);
+}
+
 static int fs_symlink(lua_State *L)
 {
     const char *target = check_path(L, 1);
@@ -294,11 +307,11 @@ static int fs_glob(lua_State *L)
 }
 
 static const luaL_Reg fs_functions[] = {
-    {"read", fs_read},     {"write", fs_write},       {"mkdir", fs_mkdir},
-    {"remove", fs_remove}, {"list", fs_list},         {"stat", fs_stat},
-    {"rename", fs_rename}, {"symlink", fs_symlink},   {"realpath", fs_realpath},
-    {"cwd", fs_cwd},       {"temp_dir", fs_temp_dir}, {"glob", fs_glob},
-    {NULL, NULL}};
+    {"read", fs_read},         {"write", fs_write}, {"mkdir", fs_mkdir},
+    {"remove", fs_remove},     {"list", fs_list},   {"stat", fs_stat},
+    {"rename", fs_rename},     {"sync", fs_sync},   {"symlink", fs_symlink},
+    {"realpath", fs_realpath}, {"cwd", fs_cwd},     {"temp_dir", fs_temp_dir},
+    {"glob", fs_glob},         {NULL, NULL}};
 
 KL_PRIM(fs)
 {

@@ -194,6 +194,7 @@ static int http_url(lua_State *L)
 {
     const char *text = luaL_checkstring(L, 1), *relative = luaL_optstring(L, 2, NULL);
     lua_settop(L, 2);
+    kl_http_pool(L); // libcurl is loaded with it
     CURLU **url = kl_own_new(L, sizeof *url, &url_class);
     *url = curl_url();
     CURLUcode code = curl_url_set(*url, CURLUPART_URL, text, CURLU_NON_SUPPORT_SCHEME);
@@ -211,9 +212,11 @@ static int http_url(lua_State *L)
 
 static int http_date(lua_State *L)
 {
-    time_t seconds = curl_getdate(luaL_checkstring(L, 1), NULL);
+    const char *text = luaL_checkstring(L, 1);
+    kl_http_pool(L); // libcurl is loaded with it
+    time_t seconds = curl_getdate(text, NULL);
     if (seconds < 0)
-        return kl_fail_as(L, "invalid", "no date: %s", lua_tostring(L, 1));
+        return kl_fail_as(L, "invalid", "no date: %s", text);
     lua_pushinteger(L, (lua_Integer)seconds);
     return 1;
 }

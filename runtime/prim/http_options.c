@@ -164,6 +164,17 @@ static void read_connection(kl_opts *opts, kl_curl_request *out)
     read_tls(opts, &out->tls);
 }
 
+static bool is_idempotent(const char *method)
+{
+    static const char *const list[] = {"GET", "HEAD", "PUT", "DELETE",
+                                       "OPTIONS"}; // RFC 9110, 9.2.2
+    for (size_t i = 0; i < sizeof list / sizeof *list; i++) {
+        if (strcmp(method, list[i]) == 0)
+            return true;
+    }
+    return false;
+}
+
 static void read_method(kl_opts *opts, kl_curl_request *out)
 {
     out->method = kl_opts_string(opts, "method", "GET");
@@ -171,6 +182,7 @@ static void read_method(kl_opts *opts, kl_curl_request *out)
                  strspn(out->method, "ABCDEFGHIJKLMNOPQRSTUVWXYZ") == strlen(out->method);
     luaL_argcheck(opts->L, upper && strcmp(out->method, "CONNECT") != 0, 1,
                   "option 'method' must be a method in upper case, and not CONNECT");
+    out->idempotent = kl_opts_boolean(opts, "idempotent", is_idempotent(out->method));
 }
 
 static void read_common(kl_opts *opts, kl_curl_request *out)

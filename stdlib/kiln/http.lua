@@ -1,115 +1,138 @@
----HTTP requests that raise, with JSON and a bounded retry.
+---HTTP requests that raise, with JSON, forms, streams, redirects and a bounded retry.
 ---
 ---A request is repeated only where that cannot do the same thing twice: when nothing of it was
----sent, when its method is idempotent (RFC 9110, section 9.2.2), or when the server refused it for
----its rate limit. Everything else is raised with `effect = "maybe"` for the caller to look up.
+---sent, when it is idempotent (RFC 9110, section 9.2.2), or when the server refused it for its rate
+---limit. Everything else is raised with `effect = "maybe"` for the caller to look up.
+local crypto = require "rt.crypto"
 local json = require "rt.json"
 local rt_http = require "rt.http"
 local timer = require "rt.timer"
 local error_ = require "kiln.error"
+local form = require "kiln.http.form"
+local policy = require "kiln.http.policy"
+local stream = require "kiln.http.stream"
 
 local http = {}
 
 ---@class kiln.http.Options: rt.http.Request
----@field query? table<string, string|number|boolean> added to the URL
+---@field query? table<string, any> added to the URL; a list gives its name several times
 ---@field json? any sent as the body, as application/json
+---@field fields? table<string, any> sent as the body, as application/x-www-form-urlencoded
+---@field form? kiln.http.Part[] sent as the body, as multipart/form-data
+---@field body? string|userdata|table|fun(): string? a function is called for one piece after the
+---  other, nil at the end; it may wait; such a request is never repeated
+---@field body_file? string path of a file sent as the body
+---@field length? integer bytes that a body's function will give (in chunks, as it is not known)
+---@field into? fun(bytes: string, head: rt.http.Head) called with each piece of a 2xx answer's body
+---  instead of keeping it; the next one is not read before it returns
 ---@field check? boolean raise for a status of 400 and above (true)
 ---@field attempts? integer at most (3)
+---@field within? number seconds for all attempts together (no limit)
 ---@field backoff? number seconds before the second attempt; doubled for each one after it (0.5)
 ---@field retry_after_max? number seconds of the server's Retry-After that are waited for (60)
+---@field redirects? integer how many are followed (0)
+---@field sign? fun(request: rt.http.Request): table<string, string|userdata> gives headers for an
+---  attempt, from all that is sent: `kiln.sigv4`
 
 ---@class kiln.http.Response
 ---@field status integer
 ---@field headers table<string, string> lower-case names
----@field body string
+---@field body string empty where `into` took it
 ---@field seconds number of the last attempt
 ---@field attempts integer
+---@field url string where it came from, after redirects
 local Response = {}
 Response.__index = Response
 
-local idempotent = { GET = true, HEAD = true, OPTIONS = true, PUT = true, DELETE = true }
 local own_options = {
-  query = true, json = true, check = true, attempts = true, backoff = true, retry_after_max = true,
+  query = true, json = true, fields = true, form = true, body_file = true, length = true,
+  into = true, check = true, attempts = true, within = true, backoff = true,
+  retry_after_max = true, redirects = true, sign = true,
 }
 
----Writes text so that it can stand in a URL (RFC 3986, section 2.3).
----@param text string|number|boolean
----@return string
-function http.escape(text)
-  return (tostring(text):gsub("[^%w%-%._~]", function(c) return ("%%%02X"):format(c:byte()) end))
-end
-
-local function with_query(url, query)
-  local names, parts = {}, {}
-  for name in pairs(query) do names[#names + 1] = name end
-  table.sort(names)
-  for _, name in ipairs(names) do
-    parts[#parts + 1] = http.escape(name) .. "=" .. http.escape(query[name])
-  end
-  if #parts == 0 then return url end
-  return url .. (url:find("?", 1, true) and "&" or "?") .. table.concat(parts, "&")
-end
-
----Names a request in messages: no query, no user.
-local function describe(request)
-  local url = request.url:gsub("[?#].*$", ""):gsub("^(%a+://)[^/]*@", "%1")
-  return (request.method or "GET") .. " " .. url
-end
+http.escape = form.escape
 
 local function rt_request(opts)
   local request = {}
   for name, value in pairs(opts) do
     if not own_options[name] then request[name] = value end
   end
-  if opts.query then request.url = with_query(request.url, opts.query) end
-  if opts.json ~= nil then
-    if opts.body then error("option 'json' or 'body', not both", 3) end
-    local headers = { ["Content-Type"] = "application/json", Accept = "application/json" }
-    for name, value in pairs(opts.headers or {}) do
-      for own in pairs(headers) do
-        if own:lower() == name:lower() then headers[own] = nil end
-      end
-      headers[name] = value
-    end
-    request.body = json.encode(opts.json)
-    request.headers = headers
-  end
+  if type(opts.body) == "function" then request.body = nil end
+  if opts.query then request.url = form.with_query(request.url, opts.query) end
+  form.set_body(request, opts)
+  if request.compressed == nil then request.compressed = not opts.into end
   return request
 end
 
----Whether a failed attempt may be repeated.
-local function may_repeat(request, err)
-  if err.kind == "tls" or err.kind == "invalid" or err.kind == "unsupported"
-    or err.kind == "limit" then return false end
-  return err.effect == "none" or idempotent[request.method or "GET"] == true
+---Adds what the signer gives, without touching the caller's table.
+local function signed(request, opts)
+  if not opts.sign then return request end
+  local headers = {}
+  for name, value in pairs(request.headers or {}) do headers[name] = value end
+  for name, value in pairs(opts.sign(request)) do headers[name] = value end
+  local copy = {}
+  for name, value in pairs(request) do copy[name] = value end
+  copy.headers = headers
+  return copy
 end
 
----Whether an answer asks for another attempt, and after how many seconds at least. A 429 was not
----acted upon (RFC 6585, section 4); after a 502, 503 or 504 something may have happened.
-local function asks_again(request, response)
-  local status = response.status
-  local refused = status == 429
-  local failed = status == 502 or status == 503 or status == 504
-  if not refused and not (failed and idempotent[request.method or "GET"]) then return false end
-  return true, tonumber(response.headers["retry-after"]) or 0
+local function send(request, opts)
+  if type(opts.body) == "function" or opts.into then return stream.send(request, opts) end
+  return rt_http.request(request)
+end
+
+---One attempt: the request and the redirects after it.
+local function follow(request, opts)
+  local most, foreign = opts.redirects or 0, false
+  for count = 0, most do
+    local one = not foreign and signed(request, opts) or request
+    local response, err = send(one, opts)
+    if not response then return nil, err end
+    response.url = request.url
+    local following, leaves
+    if most > 0 then following, leaves = policy.redirect(request, response) end
+    if not following then return response end
+    if type(opts.body) == "function" and following.method == (request.method or "GET") then
+      return response -- its body is gone
+    end
+    if count == most then
+      error_.raise { kind = "limit", effect = "maybe", status = response.status,
+        message = ("%s: more than %d redirects"):format(policy.describe(request), most) }
+    end
+    request, foreign = following, foreign or leaves
+  end
+end
+
+---A pause that is not the same for all who were refused together.
+local function spread(pause)
+  return pause * (0.75 + (crypto.random(1):byte() / 255) / 2)
+end
+
+---Whether an attempt's end asks for another one, and after how many seconds at least.
+local function again_after(request, opts, response, err)
+  if not response then return policy.may_repeat(request, opts, err), 0 end
+  local again, wait = policy.asks_again(request, opts, response)
+  return again and wait <= (opts.retry_after_max or 60), wait
 end
 
 local function attempt(request, opts)
-  local pause = opts.backoff or 0.5
-  local most = opts.attempts or 3
+  local pause, most = opts.backoff or 0.5, opts.attempts or 3
+  local deadline = opts.within and timer.now() + opts.within
   for count = 1, most do
-    local response, err = rt_http.request(request)
-    local again, wait
-    if response then
-      response.attempts = count
-      again, wait = asks_again(request, response)
-      again = again and wait <= (opts.retry_after_max or 60)
-    else
-      err.attempts = count
-      again = may_repeat(request, err)
+    if deadline then
+      local left = math.max(deadline - timer.now(), 0.001)
+      request.timeout = math.min(opts.timeout or 60, left)
+      request.connect_timeout = math.min(opts.connect_timeout or 10, left)
     end
-    if count == most or not again then return response, err end
-    timer.sleep(math.max(pause, wait or 0))
+    local response, err = follow(request, opts)
+    local again, wait = again_after(request, opts, response, err)
+    local ended = response or err
+    ended.attempts = count
+    wait = math.max(spread(pause), wait)
+    if count == most or not again or deadline and timer.now() + wait >= deadline then
+      return response, err
+    end
+    timer.sleep(wait)
     pause = math.min(pause * 2, 30)
   end
 end
@@ -138,7 +161,8 @@ local function check_status(request, response)
   local body = http.excerpt(response.body)
   error_.raise {
     kind = kinds[response.status] or "status", status = response.status, body = body,
-    message = ("%s: answered %d%s"):format(describe(request), response.status,
+    retry_after = policy.retry_after(response.headers), attempts = response.attempts,
+    message = ("%s: answered %d%s"):format(policy.describe(request), response.status,
       body ~= "" and ": " .. body or ""),
   }
 end
@@ -146,7 +170,8 @@ end
 ---Sends a request, again if that is safe, and gives the answer.
 ---Raises `unreachable`, `timeout`, `tls`, `protocol`, `limit`, `invalid`, `unsupported` with
 ---`effect` and `attempts`; for a status of 400 and above `auth` (401), `denied` (403), `not_found`
----(404, 410), `limit` (429) or `status`, with `status` and the start of the `body`.
+---(404, 410), `limit` (429) or `status`, with `status`, the start of the `body`, and `retry_after`
+---where the server said so; `denied` for a redirect that must not be followed.
 ---@async
 ---@param opts kiln.http.Options
 ---@return kiln.http.Response
@@ -197,6 +222,19 @@ end
 ---@return kiln.http.Response
 function http.delete(url, opts)
   return shorthand("DELETE", url, opts)
+end
+
+---Gets a file: into a new one beside it, synced, its digest checked, renamed into place; so `path`
+---is the old file or the whole new one. An attempt that broke off goes on where it stopped, where
+---the server names the file's version and gives parts of it.
+---Raises as `http.request`; `invalid` for another digest; `io` and the like for the file.
+---@async
+---@param url string
+---@param path string
+---@param opts? kiln.http.DownloadOptions
+---@return { bytes: integer, sha256: string?, attempts: integer }
+function http.download(url, path, opts)
+  return stream.download(http.request, url, path, opts or {})
 end
 
 ---Finds the version that an answer names: `version` of its JSON object, or the header X-Version or
