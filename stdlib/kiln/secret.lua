@@ -66,6 +66,17 @@ local function make(text, from, source)
   return secret.remember(text, source)
 end
 
+---Joins texts and secrets into one secret: a header's value around a token.
+---@param ... string|userdata
+---@return userdata secret
+function secret.join(...)
+  local parts = { ... }
+  for index, part in ipairs(parts) do
+    if type(part) ~= "string" then parts[index] = crypto.reveal(part) end
+  end
+  return crypto.secret(table.concat(parts))
+end
+
 ---Takes a secret from an environment variable. Raises `not_found`.
 ---@param name string
 ---@return userdata secret
