@@ -42,7 +42,7 @@ function ticker.pause(seconds)
   timer.sleep(seconds)
 end
 
----The pause before the next look, after waiting for `age` seconds for what usually takes `expected`.
+---The pause before the next look, after `age` seconds of waiting for what takes `expected`.
 local function pause_after(age, expected, grid)
   if age < 0.6 * expected then return math.max(0.25 * expected, grid) end
   if age < 1.5 * expected then return grid end
@@ -64,7 +64,7 @@ local function look(self, since)
   end
   local flight = self.flight
   self.waiting = self.waiting + 1
-  local done <close> = setmetatable({}, { __close = function()
+  local _ <close> = setmetatable({}, { __close = function()
     self.waiting = self.waiting - 1
     if self.waiting > 0 or self.flight ~= flight then return end
     flight:cancel() -- nobody waits any more
