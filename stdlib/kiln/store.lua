@@ -7,6 +7,7 @@ local timer = require "rt.timer"
 local error_ = require "kiln.error"
 local releases = require "kiln.store_releases"
 local schema = require "kiln.store_schema"
+local seal = require "kiln.store_seal"
 local secret = require "kiln.secret"
 
 local store = {}
@@ -113,6 +114,13 @@ local function atomic(self, body)
   error(failure, 0)
 end
 
+---Looks at every page before a run goes on from what they say. Raises `store`.
+function Store:check_pages()
+  local found = exec(self, "PRAGMA quick_check(1)")[1].quick_check
+  if found == "ok" then return end
+  error(failure_of(self.path, { kind = "invalid", message = found }), 0)
+end
+
 ---Makes several changes one durable transaction: all of them, or none. The body must not wait.
 ---@param body fun()
 function Store:together(body)
@@ -124,8 +132,9 @@ end
 ---  service: string, kiln_version: string } args as JSON
 function Store:run_new(row)
   exec(self, [[INSERT INTO runs (id, recipe, entry, args, env, cloud, service, kiln_version,
-    status, started) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, 'running', ?9)]], row.id, row.recipe,
-    row.entry, row.args, row.env, row.cloud, row.service, row.kiln_version, timer.time())
+    status, started, seal) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, 'running', ?9, ?10)]], row.id,
+    row.recipe, row.entry, row.args, row.env, row.cloud, row.service, row.kiln_version,
+    timer.time(), seal.run(row))
 end
 
 ---Records what has become of a run.
@@ -150,7 +159,9 @@ function Store:run(id)
   if #rows > 1 and rows[1].id ~= id then
     error_.raise { kind = "usage", message = ("several runs begin with '%s'"):format(id) }
   end
-  return rows[1]
+  local row = rows[1]
+  if row then seal.check(row.seal, seal.run(row), self.path, "run " .. row.id) end
+  return row
 end
 
 ---Lists runs, the newest first.
@@ -165,8 +176,8 @@ end
 ---@param path string below the recipe's folder
 ---@param text string
 function Store:source_put(run, path, text)
-  exec(self, "INSERT OR REPLACE INTO sources (run, path, text) VALUES (?1, ?2, ?3)", run, path,
-    text)
+  exec(self, "INSERT OR REPLACE INTO sources (run, path, text, seal) VALUES (?1, ?2, ?3, ?4)",
+    run, path, text, seal.source(run, path, text))
 end
 
 ---Gives the texts of the files that a run loaded.
@@ -174,7 +185,8 @@ end
 ---@return table<string, string>
 function Store:sources(run)
   local texts = {}
-  for _, row in ipairs(exec(self, "SELECT path, text FROM sources WHERE run = ?1", run)) do
+  for _, row in ipairs(exec(self, "SELECT path, text, seal FROM sources WHERE run = ?1", run)) do
+    seal.check(row.seal, seal.source(run, row.path, row.text), self.path, "source " .. row.path)
     texts[row.path] = row.text
   end
   return texts
@@ -185,7 +197,9 @@ end
 ---@param key string
 ---@return table?
 function Store:op(run, key)
-  return exec(self, "SELECT * FROM ops WHERE run = ?1 AND key = ?2", run, key)[1]
+  local row = exec(self, "SELECT * FROM ops WHERE run = ?1 AND key = ?2", run, key)[1]
+  if row then seal.check_op(row, self.path) end
+  return row
 end
 
 ---Records that an operation is about to touch the world.
@@ -198,9 +212,10 @@ end
 function Store:op_intent(run, key, name, class, digest, args)
   atomic(self, function()
     self:flush()
-    exec(self, [[INSERT INTO ops (run, key, name, class, digest, args, state, started)
-      VALUES (?1, ?2, ?3, ?4, ?5, ?6, 'intent', ?7)]], run, key, name, class, digest, args,
-      timer.time())
+    exec(self, [[INSERT INTO ops (run, key, name, class, digest, args, state, started, seal)
+      VALUES (?1, ?2, ?3, ?4, ?5, ?6, 'intent', ?7, ?8)]], run, key, name, class, digest, args,
+      timer.time(), seal.intent { run = run, key = key, name = name, class = class,
+        digest = digest, args = args })
   end)
 end
 
@@ -210,9 +225,10 @@ end
 ---@param ok boolean
 ---@param text string JSON of the result or the error
 function Store:op_outcome(run, key, ok, text)
-  local done = exec(self, ([[UPDATE ops SET state = '%s', %s = ?3, ended = ?4
-    WHERE run = ?1 AND key = ?2 AND state = 'intent']]):format(ok and "done" or "failed",
-    ok and "result" or "error"), run, key, text, timer.time())
+  local state = ok and "done" or "failed"
+  local done = exec(self, ([[UPDATE ops SET state = ?6, %s = ?3, ended = ?4, outcome_seal = ?5
+    WHERE run = ?1 AND key = ?2 AND state = 'intent']]):format(ok and "result" or "error"), run,
+    key, text, timer.time(), seal.outcome(run, key, state, text), state)
   assert(done.changes == 1, "an outcome needs an intent")
 end
 

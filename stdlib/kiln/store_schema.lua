@@ -30,6 +30,12 @@ local migrations = {
       state TEXT NOT NULL, kept_until REAL, data TEXT NOT NULL, created REAL NOT NULL)]],
     "CREATE INDEX releases_of_service ON releases (service, env, state)",
   },
+  {
+    "ALTER TABLE runs ADD COLUMN seal TEXT",
+    "ALTER TABLE sources ADD COLUMN seal TEXT",
+    "ALTER TABLE ops ADD COLUMN seal TEXT",
+    "ALTER TABLE ops ADD COLUMN outcome_seal TEXT",
+  },
 }
 
 ---Gives the script of SQL that makes today's schema.

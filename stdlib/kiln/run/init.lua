@@ -232,6 +232,7 @@ end
 local function continue(opts, aborting)
   return guarded(function()
     local store <close> = store_.open(opts.dir or ".", { existing = true })
+    store:check_pages()
     local row = store:run(opts.run)
     if not row then
       error_.raise { kind = "usage",
