@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <sqlite3.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -56,11 +57,31 @@ static const char *kind_of(int code)
     }
 }
 
+// Why the file or its folder cannot be written, as an errno; 0: they can. SQLite reports what its
+// last attempt met, which may be the missing log of a folder that it cannot write.
+static int unwritable(const kl_store *store)
+{
+    const char *path = sqlite3_db_filename(store->db, "main");
+    if (path == NULL || path[0] == '\0')
+        return 0;
+    if (access(path, W_OK) != 0 && errno != ENOENT)
+        return errno;
+    char folder[PATH_MAX];
+    snprintf(folder, sizeof folder, "%s", path);
+    char *slash = strrchr(folder, '/');
+    if (slash == NULL)
+        return 0;
+    *slash = '\0';
+    return access(folder, W_OK) == 0 ? 0 : errno;
+}
+
 static void fail(const kl_store *store, kl_failure *out, const char *what)
 {
-    int code = sqlite3_extended_errcode(store->db);
-    bool of_system = (code & 0xff) == SQLITE_IOERR || (code & 0xff) == SQLITE_CANTOPEN;
-    int error = of_system ? sqlite3_system_errno(store->db) : 0;
+    int code = sqlite3_extended_errcode(store->db), primary = code & 0xff;
+    bool of_system = primary == SQLITE_IOERR || primary == SQLITE_CANTOPEN;
+    int error = of_system || primary == SQLITE_READONLY ? unwritable(store) : 0;
+    if (error == 0 && of_system)
+        error = sqlite3_system_errno(store->db);
     char text[sizeof out->message];
     snprintf(text, sizeof text, "%s: %s", what, sqlite3_errmsg(store->db));
     if (error == 0)

@@ -47,7 +47,7 @@ local function make(path)
         .. "or take the log away too to begin with nothing"):format(path, path) }
   end
   local made, err = fs.write(path, bytes, { mode = "0600", exclusive = true })
-  if not made and err.kind ~= "exists" then error_.check(made, err) end
+  if not made and err.kind ~= "exists" then error(failure_of(path, err), 0) end
 end
 
 ---Opens a project's store, and makes it unless `existing`. Raises `usage` when there is none,
@@ -64,11 +64,13 @@ function store.open(dir, opts)
         :format(dir == "." and "this folder" or dir) }
   end
   if not fs.stat(path) then
-    error_.check(fs.mkdir(folder, { parents = true, mode = "0700", sync = true }))
+    local made, err = fs.mkdir(folder, { parents = true, mode = "0700", sync = true })
+    if not made then error(failure_of(path, err), 0) end
     make(path)
   end
   if not fs.stat(folder .. "/.gitignore") then
-    error_.check(fs.write(folder .. "/.gitignore", "*\n", { append = true }))
+    local made, err = fs.write(folder .. "/.gitignore", "*\n", { append = true })
+    if not made then error(failure_of(path, err), 0) end
   end
   local db, err = journal.open(path)
   if not db then error(failure_of(path, err), 0) end

@@ -38,14 +38,15 @@ local migrations = {
   },
 }
 
----Gives the script of SQL that makes today's schema.
+---Gives the script of SQL that makes a schema.
+---@param version? integer (today's)
 ---@return string
-function schema.script()
+function schema.script(version)
   local lines = {}
-  for _, migration in ipairs(migrations) do
-    for _, statement in ipairs(migration) do lines[#lines + 1] = statement .. ";" end
+  for number = 1, version or #migrations do
+    for _, statement in ipairs(migrations[number]) do lines[#lines + 1] = statement .. ";" end
   end
-  lines[#lines + 1] = ("PRAGMA user_version = %d;"):format(#migrations)
+  lines[#lines + 1] = ("PRAGMA user_version = %d;"):format(version or #migrations)
   return table.concat(lines, "\n")
 end
 
