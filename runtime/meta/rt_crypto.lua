@@ -8,6 +8,11 @@ local crypto = {}
 ---@return string hex 64 lower-case digits
 function crypto.sha256(bytes) end
 
+---Gives the MD5 of bytes (RFC 1321), as old fingerprints of keys are written; for nothing new.
+---@param bytes string|userdata
+---@return string hex 32 lower-case digits
+function crypto.md5(bytes) end
+
 ---Gives the SHA-256 of a file, read in blocks by a thread, so other tasks go on.
 ---@async
 ---@param path string

@@ -21,7 +21,8 @@ function json.encode(value, opts) end
 
 ---Reads JSON (RFC 8259). Arrays stay arrays when emptied or encoded again.
 ---@param text string
----@param opts? { bytes: "refuse"|"keep"? } what \udc80 to \udcff are: wrong, or bytes ("refuse")
+---@param opts? { bytes: "refuse"|"keep"?, last_wins: boolean? } what \udc80 to \udcff are:
+---  wrong, or bytes ("refuse"); of a key that comes twice the last is taken (false)
 ---@return any value `json.null` for null
 ---@return { kind: "invalid", message: string, line: integer?, column: integer? }? err bad JSON or
 ---  UTF-8, a number of 15 digits or more, the same key twice, nesting deeper than 500 levels

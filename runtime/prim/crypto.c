@@ -32,15 +32,25 @@ static int push_hex(lua_State *L, const unsigned char *bytes, size_t length)
     return 1;
 }
 
-static int crypto_sha256(lua_State *L)
+static int push_digest(lua_State *L, const EVP_MD *kind)
 {
     size_t length;
     const char *bytes = kl_secret_or_string(L, 1, &length);
     unsigned char digest[EVP_MAX_MD_SIZE];
     unsigned int size;
-    if (EVP_Digest(bytes, length, digest, &size, EVP_sha256(), NULL) != 1)
-        return luaL_error(L, "sha256 failed");
+    if (EVP_Digest(bytes, length, digest, &size, kind, NULL) != 1)
+        return luaL_error(L, "this OpenSSL refuses %s", EVP_MD_get0_name(kind));
     return push_hex(L, digest, size);
+}
+
+static int crypto_sha256(lua_State *L)
+{
+    return push_digest(L, EVP_sha256());
+}
+
+static int crypto_md5(lua_State *L)
+{
+    return push_digest(L, EVP_md5());
 }
 
 typedef struct file_op {
@@ -245,6 +255,7 @@ static int crypto_is_secret(lua_State *L)
 
 static const luaL_Reg crypto_functions[] = {
     {"sha256", crypto_sha256},
+    {"md5", crypto_md5},
     {"sha256_file", crypto_sha256_file},
     {"hmac_sha256", crypto_hmac_sha256},
     {"hmac_sha1", crypto_hmac_sha1},

@@ -321,6 +321,7 @@ static int json_decode(lua_State *L)
     kl_opts opts;
     kl_opts_begin(L, 2, &opts);
     bool bytes = bytes_option(&opts) == BYTES_KEEP;
+    bool last_wins = kl_opts_boolean(&opts, "last_wins", false);
     kl_opts_end(&opts);
     lua_settop(L, 1);
     kl_buf *copy = kl_scratch(L);
@@ -336,7 +337,7 @@ static int json_decode(lua_State *L)
         lua_pushvalue(L, 1);
     if (lua_pcall(L, 1, 1, 0) != LUA_OK)
         return kl_fail_as(L, "invalid", "JSON: %s", luaL_tolstring(L, -1, NULL));
-    if (settle_value(L) == scan.members)
+    if (settle_value(L) == scan.members || last_wins)
         return 1;
     if (kl_json_scan_twice(&scan, text, length))
         return fail_at(L, &scan);

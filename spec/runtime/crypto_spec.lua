@@ -25,6 +25,11 @@ describe("rt.crypto", function()
       crypto.sha256("abc"))
   end)
 
+  it("gives the MD5 of the standard's examples", function()
+    assert.equal("d41d8cd98f00b204e9800998ecf8427e", crypto.md5(""))
+    assert.equal("900150983cd24fb0d6963f7d28e17f72", crypto.md5("abc"))
+  end)
+
   it("gives a file's SHA-256 as sha256sum does, and an error that names a missing file", function()
     local path = temporary(("kiln\0"):rep(100000))
     assert.equal(output("sha256sum " .. path):match("^%x+"), crypto.sha256_file(path))

@@ -116,6 +116,11 @@ describe("rt.json", function()
       refuses('{"a":1,"\\u0061":2}', "twice")
     end)
 
+    it("takes the last of a key that comes twice when told to", function()
+      assert.same({ a = 3, b = { c = 2 } },
+        json.decode('{"a":1,"b":{"c":1,"c":2},"a":3}', { last_wins = true }))
+    end)
+
     it("raises for tables that are neither, naming the place", function()
       assert.error_matches(function() json.encode { a = { 1, nil, 3 } } end, "encode %.a as JSON")
       assert.error_matches(function() json.encode { 1, x = 2 } end, "the value")

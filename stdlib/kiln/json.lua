@@ -18,7 +18,7 @@ end
 
 ---Reads JSON (RFC 8259). Raises `invalid` with the line and the column of what is wrong.
 ---@param text string
----@param opts? { last_wins: boolean? } of a key that comes twice the last is taken (false: an error)
+---@param opts? { last_wins: boolean? } of a key that comes twice the last is taken (false)
 ---@return any value
 function json.decode(text, opts)
   local value, err = rt_json.decode(text, opts)
