@@ -11,7 +11,7 @@ local function with(fields)
 end
 
 describe("a simulated droplet", function()
-  it("is new and locked without addresses, then active with them when its action is done", function()
+  it("is new and locked without addresses, then active with them, its action done", function()
     local account = do_account.new { latency = { create = 33 } }
     local made = account:expect(202, "POST", "/v2/droplets", with { tags = { "run-1" } })
     local id, action = made.droplet.id, made.links.actions[1]
@@ -93,7 +93,7 @@ describe("a simulated droplet", function()
     assert.equal(1, account:expect(200, "GET", "/v2/droplets/" .. id .. "/actions").meta.total)
   end)
 
-  it("gives a snapshot that only shows when it is complete, and boots in its region only", function()
+  it("gives a snapshot that shows when it is complete, and boots in its region only", function()
     local account = do_account.new { latency = { snapshot = 50 } }
     local id = account:droplet()
     local path = "/v2/droplets/" .. id
