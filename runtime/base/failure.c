@@ -25,6 +25,7 @@ static const char *kind_of_errno(int error)
         return "not_found";
     case EEXIST:
     case ENOTEMPTY:
+    case EADDRINUSE:
         return "exists";
     case EACCES:
     case EPERM:

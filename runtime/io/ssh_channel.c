@@ -34,6 +34,11 @@ static void channel_done(kl_ssh_channel *channel, const kl_ssh_exit *exit,
         events->done(channel->ctx, exit, failure);
 }
 
+void kl_ssh_channel_fail(kl_ssh_channel *channel, const kl_failure *failure)
+{
+    channel_done(channel, NULL, failure);
+}
+
 void kl_ssh_channel_error(kl_ssh_channel *channel, int rc, const char *what)
 {
     kl_ssh_session *session = channel->session;
@@ -67,24 +72,28 @@ static void read_stream(kl_ssh_channel *channel, kl_ssh_stream stream)
     }
 }
 
-// Fills the input buffer once it is sent; false at the end of the input.
-static bool refill(kl_ssh_channel *channel)
+typedef enum refilled { INPUT_READY, INPUT_LATER, INPUT_ENDED } refilled;
+
+// Fills the input buffer once it is sent.
+static refilled refill(kl_ssh_channel *channel)
 {
     if (channel->input_at < channel->input.length)
-        return true;
+        return INPUT_READY;
     channel->input_at = channel->input.length = 0;
     if (channel->events->pull == NULL)
-        return false;
+        return INPUT_ENDED;
     kl_failure failure = {0};
     kl_buf_reserve(&channel->input, INPUT_SIZE);
     ssize_t n = channel->events->pull(channel->ctx, channel->input.data, INPUT_SIZE, &failure);
+    if (n == KL_SSH_LATER)
+        return INPUT_LATER;
     if (n < 0)
         channel_done(channel, NULL, &failure);
     else
         channel->input.length = (size_t)n;
     if (channel->input.length > channel->input_peak)
         channel->input_peak = channel->input.length;
-    return n > 0;
+    return n > 0 ? INPUT_READY : INPUT_ENDED;
 }
 
 // The input may have been a secret.
@@ -112,11 +121,11 @@ static void write_input(kl_ssh_channel *channel)
            written < WRITE_A_TURN) {
         if (kl_ssh_wire_full(&session->wire))
             return;
-        if (!refill(channel)) {
-            if (channel->state == KL_CHANNEL_RUNNING)
-                end_input(channel);
+        refilled input = refill(channel);
+        if (input == INPUT_ENDED && channel->state == KL_CHANNEL_RUNNING)
+            end_input(channel);
+        if (input != INPUT_READY)
             return;
-        }
         ssize_t n = libssh2_channel_write(channel->handle, channel->input.data + channel->input_at,
                                           channel->input.length - channel->input_at);
         if (n == 0 || n == LIBSSH2_ERROR_EAGAIN)
@@ -137,6 +146,10 @@ static void step_running(kl_ssh_channel *channel)
     read_stream(channel, KL_SSH_OUT);
     read_stream(channel, KL_SSH_ERR);
     write_input(channel);
+    if (channel->tunnel) {
+        kl_ssh_tunnel_ending(channel);
+        return;
+    }
     if (channel->state != KL_CHANNEL_RUNNING || channel->paused ||
         libssh2_channel_eof(channel->handle) != 1)
         return;
@@ -259,20 +272,13 @@ void kl_ssh_channels_free(kl_ssh_session *session)
     sweep(session);
 }
 
-kl_ssh_channel *kl_ssh_channel_exec(kl_ssh_session *session, const char *command, double timeout,
-                                    const kl_ssh_channel_events *events, void *ctx,
-                                    kl_failure *out_failure)
+kl_ssh_channel *kl_ssh_channel_new(kl_ssh_session *session, const kl_ssh_channel_events *events,
+                                   void *ctx, kl_failure *out_failure)
 {
     if (!kl_ssh_session_alive(session)) {
         kl_failure_set(out_failure, "unreachable", 0, "%s",
                        session->failure.kind != NULL ? session->failure.message
                                                      : "the session is not connected");
-        return NULL;
-    }
-    if (strlen(command) > COMMAND_MAX) {
-        kl_failure_set(out_failure, "invalid", 0,
-                       "a command of %zu bytes does not fit an SSH packet (%d); upload a script",
-                       strlen(command), COMMAND_MAX);
         return NULL;
     }
     kl_ssh_channel *channel = calloc(1, sizeof *channel);
@@ -281,16 +287,38 @@ kl_ssh_channel *kl_ssh_channel_exec(kl_ssh_session *session, const char *command
     channel->session = session;
     channel->events = events;
     channel->ctx = ctx;
-    kl_buf_puts(&channel->command, command);
-    uv_update_time(session->loop);
-    channel->deadline_ms =
-        timeout > 0 ? uv_now(session->loop) + (uint64_t)(timeout * 1e3) : UINT64_MAX;
+    channel->deadline_ms = UINT64_MAX;
     kl_ssh_channel **at = &session->channels;
     while (*at != NULL)
         at = &(*at)->next;
     *at = channel;
     kl_ssh_session_kick(session);
     return channel;
+}
+
+kl_ssh_channel *kl_ssh_channel_exec(kl_ssh_session *session, const char *command, double timeout,
+                                    const kl_ssh_channel_events *events, void *ctx,
+                                    kl_failure *out_failure)
+{
+    if (strlen(command) > COMMAND_MAX) {
+        kl_failure_set(out_failure, "invalid", 0,
+                       "a command of %zu bytes does not fit an SSH packet (%d); upload a script",
+                       strlen(command), COMMAND_MAX);
+        return NULL;
+    }
+    kl_ssh_channel *channel = kl_ssh_channel_new(session, events, ctx, out_failure);
+    if (channel == NULL)
+        return NULL;
+    kl_buf_puts(&channel->command, command);
+    uv_update_time(session->loop);
+    if (timeout > 0)
+        channel->deadline_ms = uv_now(session->loop) + (uint64_t)(timeout * 1e3);
+    return channel;
+}
+
+void kl_ssh_channel_wake(kl_ssh_channel *channel)
+{
+    kl_ssh_session_kick(channel->session);
 }
 
 void kl_ssh_channel_pause(kl_ssh_channel *channel, bool pause)

@@ -24,7 +24,10 @@ struct kl_ssh_channel {
     kl_ssh_channel_state state;
     const kl_ssh_channel_events *events; // NULL: nobody listens any more
     void *ctx;
-    kl_buf command;
+    bool tunnel;
+    kl_buf command; // of a tunnel, the host to connect to
+    int port;
+    bool ended; // the other side's end was told
     uint64_t deadline_ms;
     uint64_t retry_ms; // when refused: not before
     int refusals;
@@ -36,13 +39,24 @@ struct kl_ssh_channel {
 };
 
 // ssh_channel.c
+// Makes a channel at the end of the session's list. NULL and `out_failure` when it is closed.
+kl_ssh_channel *kl_ssh_channel_new(kl_ssh_session *session, const kl_ssh_channel_events *events,
+                                   void *ctx, kl_failure *out_failure);
+// Ends a channel that has nothing to close.
+void kl_ssh_channel_fail(kl_ssh_channel *channel, const kl_failure *failure);
 // A libssh2 call failed: of the channel alone, or because the connection is gone.
 void kl_ssh_channel_error(kl_ssh_channel *channel, int rc, const char *what);
+
+// ssh_tunnel.c
+// Moves a tunnel on that is open.
+void kl_ssh_tunnel_ending(kl_ssh_channel *channel);
+// Tries to open it. True when that has ended.
+bool kl_ssh_tunnel_open(kl_ssh_channel *channel);
 
 // ssh_channel_open.c
 // Moves a channel that does not run yet towards it.
 void kl_ssh_channel_step_open(kl_ssh_channel *channel, uint64_t now);
-// Channels that take a slot of the host.
+// Commands that take a slot of the host; its MaxSessions does not count tunnels.
 int kl_ssh_channels_active(const kl_ssh_session *session);
 // A slot of the host is free, or will be in a moment: those it refused may try again.
 void kl_ssh_channels_encourage(kl_ssh_session *session);

@@ -8,7 +8,7 @@ int kl_ssh_channels_active(const kl_ssh_session *session)
 {
     int count = 0;
     for (const kl_ssh_channel *at = session->channels; at != NULL; at = at->next)
-        count += at->state != KL_CHANNEL_QUEUED && at->state != KL_CHANNEL_GONE;
+        count += !at->tunnel && at->state != KL_CHANNEL_QUEUED && at->state != KL_CHANNEL_GONE;
     return count;
 }
 
@@ -16,7 +16,7 @@ static void step_queued(kl_ssh_channel *channel, uint64_t now)
 {
     kl_ssh_session *session = channel->session;
     if (session->opener != NULL || channel->retry_ms > now ||
-        kl_ssh_channels_active(session) >= KL_CHANNELS_AT_ONCE)
+        (!channel->tunnel && kl_ssh_channels_active(session) >= KL_CHANNELS_AT_ONCE))
         return;
     session->opener = channel;
     channel->state = KL_CHANNEL_OPENING;
@@ -36,6 +36,14 @@ static void open_refused(kl_ssh_channel *channel, uint64_t now)
         kl_ssh_channel_error(channel, LIBSSH2_ERROR_CHANNEL_FAILURE,
                              "the host opens no more channels, perhaps for commands that were "
                              "left and still run");
+}
+
+static void step_tunnel(kl_ssh_channel *channel)
+{
+    if (!kl_ssh_tunnel_open(channel))
+        return;
+    channel->session->opener = NULL;
+    channel->session->again = true; // the next one may open
 }
 
 static void step_opening(kl_ssh_channel *channel, uint64_t now)
@@ -76,7 +84,9 @@ void kl_ssh_channel_step_open(kl_ssh_channel *channel, uint64_t now)
 {
     if (channel->state == KL_CHANNEL_QUEUED)
         step_queued(channel, now);
-    if (channel->state == KL_CHANNEL_OPENING)
+    if (channel->state == KL_CHANNEL_OPENING && channel->tunnel)
+        step_tunnel(channel);
+    else if (channel->state == KL_CHANNEL_OPENING)
         step_opening(channel, now);
     if (channel->state == KL_CHANNEL_STARTING)
         step_starting(channel);
@@ -99,7 +109,9 @@ void kl_ssh_channels_unwind(kl_ssh_session *session)
     session->opener = NULL;
     if (opener == NULL)
         return;
-    if (opener->state == KL_CHANNEL_OPENING)
+    if (opener->state == KL_CHANNEL_OPENING && opener->tunnel)
+        kl_ssh_tunnel_open(opener);
+    else if (opener->state == KL_CHANNEL_OPENING)
         libssh2_channel_open_session(session->handle);
     else if (opener->state == KL_CHANNEL_STARTING)
         libssh2_channel_process_startup(opener->handle, "exec", 4, opener->command.data,

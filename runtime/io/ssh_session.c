@@ -70,6 +70,7 @@ static void shut(kl_ssh_session *session, const kl_failure *failure)
     if (session->dial != NULL)
         kl_dial_cancel(session->dial);
     session->dial = NULL;
+    kl_ssh_session_stop_going(session);
     if (failure == NULL && was == KL_SSH_OPEN) {
         libssh2_session_disconnect(session->handle, "done");
         kl_ssh_wire_flush(&session->wire);
@@ -86,6 +87,7 @@ static void shut(kl_ssh_session *session, const kl_failure *failure)
     kl_ssh_session_hold(session); // a waiter may drop the last reference
     if (ready != NULL && failure != NULL)
         ready(session->ctx, &session->failure);
+    kl_ssh_listens_fail(session);
     kl_ssh_channels_fail(session, &session->failure);
     kl_ssh_channels_free(session);
     kl_ssh_session_drop(session);
@@ -148,8 +150,10 @@ static void step(kl_ssh_session *session)
         step_handshake(session);
     else if (session->state == KL_SSH_LOGIN)
         step_login(session);
-    else if (session->state == KL_SSH_OPEN)
+    else if (session->state == KL_SSH_OPEN) {
+        kl_ssh_listens_step(session);
         kl_ssh_channels_step(session);
+    }
 }
 
 static void check_clocks(kl_ssh_session *session)
@@ -252,10 +256,8 @@ void kl_ssh_session_kick(kl_ssh_session *session)
         uv_timer_start(&session->timer, on_timer, 0, 0);
 }
 
-static void dialed(void *ctx, int fd, const kl_failure *failure)
+void kl_ssh_session_connected(kl_ssh_session *session, int fd, const kl_failure *failure)
 {
-    kl_ssh_session *session = ctx;
-    session->dial = NULL;
     if (fd < 0) {
         shut(session, failure);
         return;
@@ -276,6 +278,13 @@ static void dialed(void *ctx, int fd, const kl_failure *failure)
     session->wire.received_ms = uv_now(session->loop);
     session->state = KL_SSH_HANDSHAKE;
     pump(session);
+}
+
+static void dialed(void *ctx, int fd, const kl_failure *failure)
+{
+    kl_ssh_session *session = ctx;
+    session->dial = NULL;
+    kl_ssh_session_connected(session, fd, failure);
 }
 
 static bool library_ready(void)
@@ -322,7 +331,15 @@ kl_ssh_session *kl_ssh_session_open(uv_loop_t *loop, const kl_ssh_options *optio
     session->handles = 1;
     uv_update_time(loop);
     session->deadline_ms = uv_now(loop) + (uint64_t)(options->timeout * 1e3);
-    session->dial = kl_dial_start(loop, options->host, options->port, dialed, session);
+    if (options->via == NULL) {
+        session->dial = kl_dial_start(loop, options->host, options->port, dialed, session);
+    } else if (!kl_ssh_session_go_through(session, options)) {
+        *out_failure = session->failure;
+        session->ready = NULL;
+        shut(session, out_failure);
+        kl_ssh_session_drop(session);
+        return NULL;
+    }
     rearm(session);
     return session;
 }

@@ -23,6 +23,7 @@ typedef struct kl_ssh_options {
     kl_ssh_key *const *keys; // tried in this order
     size_t key_count;        // 1 to KL_SSH_KEYS
     const kl_ssh_pins *pins; // the only host keys that are accepted
+    kl_ssh_session *via;     // go through this one's host; NULL: dial. Must live on
     double timeout;          // seconds from the first packet to the login
     double keepalive;        // seconds between signs of life; after three without, it is lost
 } kl_ssh_options;

@@ -12,6 +12,7 @@
 #include "io/ssh_session.h"
 
 struct kl_ssh_channel;
+struct kl_ssh_listen;
 
 // The bytes between the socket and libssh2. libssh2 reads and writes only these buffers: its sends
 // are always accepted whole, so that it never holds a half-sent packet of one channel while another
@@ -85,6 +86,8 @@ struct kl_ssh_session {
     uint64_t deadline_ms;  // of the connect
     uint64_t keepalive_ms; // when the next sign of life is due
     kl_dial *dial;
+    struct kl_ssh_relay *relay; // to its socket through another session, until that is open
+    int relay_fd;               // the socket meanwhile
     LIBSSH2_SESSION *handle;
     kl_ssh_memory memory;
     kl_ssh_wire wire;
@@ -94,6 +97,7 @@ struct kl_ssh_session {
     void *ctx;
     kl_failure failure;              // why it closed
     struct kl_ssh_channel *channels; // in order of their start
+    struct kl_ssh_listen *listens;   // ports that the host listens on for us
     struct kl_ssh_channel *opener;   // the one that may open: libssh2 opens one at a time
 };
 
@@ -141,7 +145,18 @@ void kl_ssh_session_error(kl_ssh_session *session, kl_failure *out, int rc, cons
 bool kl_ssh_session_prepare(kl_ssh_session *session);
 extern const char kl_ssh_key_exchanges[];
 
+// Has the host of `via` connect to ours; false with `session->failure` set when it cannot.
+bool kl_ssh_session_go_through(kl_ssh_session *session, const kl_ssh_options *options);
+void kl_ssh_session_stop_going(kl_ssh_session *session);
+
+// ssh_listen.c
+// Moves every listening port on, and ends them all with the session.
+void kl_ssh_listens_step(kl_ssh_session *session);
+void kl_ssh_listens_fail(kl_ssh_session *session);
+
 // ssh_session.c
+// Has a connected socket, which the session takes; -1 and the failure: it could not be had.
+void kl_ssh_session_connected(kl_ssh_session *session, int fd, const kl_failure *failure);
 // Runs the session at the next turn of the loop.
 void kl_ssh_session_kick(kl_ssh_session *session);
 

@@ -1,5 +1,12 @@
-// Makes libssh2's half of a session, with the algorithms that kiln prefers.
+// How a session starts: the way to its host, the algorithms that kiln prefers.
 #include "io/ssh_session_internal.h"
+
+#include "io/ssh_relay.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 // What a default sshd accepts, the cheap ones first: group16 and -exchange hold the loop for 20 ms.
 const char kl_ssh_key_exchanges[] =
@@ -31,4 +38,49 @@ bool kl_ssh_session_prepare(kl_ssh_session *session)
                                         preferences[i].names) != 0)
             return false;
     return true;
+}
+
+static void way_opened(void *ctx)
+{
+    kl_ssh_session *session = ctx;
+    int fd = session->relay_fd;
+    kl_ssh_relay_forget(session->relay); // it lives until one of its ends closes
+    session->relay = NULL;
+    kl_ssh_session_connected(session, fd, NULL);
+}
+
+static void way_ended(void *ctx, const kl_failure *failure)
+{
+    kl_ssh_session *session = ctx;
+    kl_failure closed = {0};
+    kl_failure_set(&closed, "unreachable", 0, "%s: the way through another host closed",
+                   session->name);
+    session->relay = NULL;
+    close(session->relay_fd);
+    kl_ssh_session_connected(session, -1, failure != NULL ? failure : &closed);
+}
+
+bool kl_ssh_session_go_through(kl_ssh_session *session, const kl_ssh_options *options)
+{
+    static const kl_ssh_relay_events events = {way_opened, way_ended};
+    int pair[2];
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, pair) != 0) {
+        kl_failure_errno(&session->failure, errno, "a socket pair");
+        return false;
+    }
+    session->relay_fd = pair[0];
+    session->relay = kl_ssh_relay_open(options->via, pair[1], options->host, options->port, &events,
+                                       session, &session->failure);
+    if (session->relay == NULL)
+        close(pair[0]);
+    return session->relay != NULL;
+}
+
+void kl_ssh_session_stop_going(kl_ssh_session *session)
+{
+    if (session->relay == NULL)
+        return;
+    kl_ssh_relay_close(session->relay);
+    session->relay = NULL;
+    close(session->relay_fd);
 }

@@ -124,7 +124,7 @@ static void on_done(void *ctx, const kl_ssh_exit *exit, const kl_failure *failur
         end_failed(transfer, &problem);
 }
 
-static const kl_ssh_channel_events events = {on_data, on_pull, on_done};
+static const kl_ssh_channel_events events = {on_data, on_pull, on_done, NULL};
 
 // Appends a word for the shell.
 static void quote(kl_buf *out, const char *word)

@@ -20,6 +20,8 @@ local Session = {}
 ---@field host_key string|string[] public keys that the host may show, "ssh-ed25519 AAAA…"; with
 ---  "@revoked " before it, one that it must not; any other ends the connection before a byte is
 ---  sent to it
+---@field via? rt.ssh.Session go through its host, which makes the TCP connection to `host`; it must
+---  stay open
 ---@field timeout? number seconds to the end of the login (30)
 ---@field keepalive? number seconds between signs of life; three unanswered: unreachable (15)
 
@@ -66,6 +68,44 @@ function ssh.connect(opts) end
 ---Tells whether commands can start on it; false once it was lost or closed.
 ---@return boolean
 function Session:alive() end
+
+---Listens on a port here; each connection goes on to another as the session's host sees it. While
+---that host connects, no command starts on the session: give it a session of its own.
+---Errors: `exists` or `denied` (the port cannot be had), `io`.
+---@param opts rt.ssh.ForwardOptions
+---@return rt.ssh.Forward? forward
+---@return table? err
+function Session:forward(opts) end
+
+---Has the session's host listen on a port; each connection leads here, to another port as it is
+---seen from here. Only on a session that has not been used for anything else yet.
+---Errors: `denied`, `unreachable`.
+---@async
+---@param opts rt.ssh.ForwardOptions
+---@return rt.ssh.Forward? forward
+---@return table? err
+function Session:listen(opts) end
+
+---@class rt.ssh.ForwardOptions
+---@field host? string address to listen on ("127.0.0.1")
+---@field port? integer to listen on (0: any that is free)
+---@field to_host? string name or address to go on to ("127.0.0.1")
+---@field to_port integer
+
+---A port that leads through a session.
+---@class rt.ssh.Forward
+local Forward = {}
+
+---Tells the port that is listened on.
+---@return integer
+function Forward:port() end
+
+---Tells why the last connection failed that did; nothing if none has.
+---@return table? err `unreachable` (nothing answers there), `denied` (forbidden by the sshd)
+function Forward:failure() end
+
+---Stops listening and ends the connections. May run twice.
+function Forward:close() end
 
 ---Ends the connection; commands that still run end with `cancelled`. May run twice.
 function Session:close() end

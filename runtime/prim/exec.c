@@ -78,8 +78,8 @@ static void process_done(void *ctx, const kl_ssh_exit *exit, const kl_failure *f
     process->changed(process);
 }
 
-static const kl_ssh_channel_events with_input = {process_data, process_pull, process_done};
-static const kl_ssh_channel_events without_input = {process_data, NULL, process_done};
+static const kl_ssh_channel_events with_input = {process_data, process_pull, process_done, NULL};
+static const kl_ssh_channel_events without_input = {process_data, NULL, process_done, NULL};
 
 // Stops listening and frees what it kept. May run twice.
 static void process_free(exec_process *process)

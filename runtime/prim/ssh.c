@@ -11,12 +11,14 @@
 #include <string.h>
 
 typedef struct ssh_session {
-    kl_ssh_session *io; // NULL once closed
+    kl_ssh_session *io;  // NULL once closed
+    kl_ssh_session *via; // a reference to the one it goes through; NULL: none
 } ssh_session;
 
 typedef struct connect_op {
     kl_op op;
     kl_ssh_session *session; // owned until it is pushed
+    kl_ssh_session *via;     // a reference
     kl_failure failure;
 } connect_op;
 
@@ -29,11 +31,17 @@ static void session_close(void *self)
         return;
     kl_ssh_session_close(io);
     kl_ssh_session_drop(io);
+    if (session->via != NULL)
+        kl_ssh_session_drop(session->via);
+    session->via = NULL;
 }
 
 static int session_alive(lua_State *L);
 
-static const luaL_Reg ssh_session_methods[] = {{"alive", session_alive}, {NULL, NULL}};
+static const luaL_Reg ssh_session_methods[] = {{"alive", session_alive},
+                                               {"forward", kl_ssh_session_forward},
+                                               {"listen", kl_ssh_session_listen},
+                                               {NULL, NULL}};
 
 static const kl_own_class session_class = {"rt.ssh.session", ssh_session_methods, session_close};
 
@@ -56,10 +64,13 @@ static void connect_release(kl_op *op)
     connect_op *self = (connect_op *)op;
     kl_ssh_session *session = self->session;
     self->session = NULL;
-    if (session == NULL)
-        return;
-    kl_ssh_session_close(session);
-    kl_ssh_session_drop(session);
+    if (session != NULL) {
+        kl_ssh_session_close(session);
+        kl_ssh_session_drop(session);
+    }
+    if (self->via != NULL)
+        kl_ssh_session_drop(self->via);
+    self->via = NULL;
 }
 
 static int connect_push(lua_State *L, kl_op *op)
@@ -69,7 +80,8 @@ static int connect_push(lua_State *L, kl_op *op)
         return kl_fail(L, &self->failure);
     ssh_session *session = kl_own_new(L, sizeof *session, &session_class);
     session->io = self->session;
-    self->session = NULL;
+    session->via = self->via;
+    self->session = self->via = NULL;
     return 1;
 }
 
@@ -174,6 +186,10 @@ static void read_options(lua_State *L, connect_options *out)
     luaL_argcheck(L, strlen(out->io.host) < 256 && strlen(out->io.user) < 64, 1,
                   "option 'host' or 'user' is too long");
     out->io.keys = out->keys;
+    kl_opts_value(&opts, "via");
+    if (!lua_isnil(L, -1))
+        out->io.via = kl_ssh_check(L, -1); // the options keep it until the call is over
+    lua_pop(L, 1);
     read_key(L, &opts, out);
     read_host_key(L, &opts, out);
     out->io.timeout = kl_opts_number(&opts, "timeout", 30);
@@ -191,6 +207,8 @@ static int ssh_connect(lua_State *L)
     luaL_checktype(L, 1, LUA_TTABLE);
     read_options(L, &options);
     connect_op *self = kl_op_new(L, sizeof *self, &connect_class);
+    if (options.io.via != NULL)
+        self->via = kl_ssh_session_hold(options.io.via);
     if (kl_failed(&options.failure))
         self->failure = options.failure;
     else

@@ -17,6 +17,9 @@ kl_ssh_key *kl_ssh_key_check(lua_State *L, int index);
 // Pushes a key without its struct yet and returns where to put it, which owns it then. [-0, +1, e]
 kl_ssh_key **kl_ssh_key_new(lua_State *L);
 int kl_ssh_key_open(lua_State *L);
+// ssh_forward.c
+int kl_ssh_session_forward(lua_State *L);
+int kl_ssh_session_listen(lua_State *L);
 // ssh_agent.c
 int kl_ssh_agent_keys(lua_State *L);
 

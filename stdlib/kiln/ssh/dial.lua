@@ -138,7 +138,9 @@ end
 ---passphrase to open, one after the other.
 local function log_in(found, arguments)
   local session, err
-  if #found.keys > 0 then session, err = rt_ssh.connect(arguments { table.unpack(found.keys, 1, most_keys) }) end
+  if #found.keys > 0 then
+    session, err = rt_ssh.connect(arguments { table.unpack(found.keys, 1, most_keys) })
+  end
   while not session and (err == nil or error_.is(err, "auth")) and #found.locked > 0 do
     local keys = identity.unlock(table.remove(found.locked, 1))
     table.move(keys, 1, #keys, #found.keys + 1, found.keys)
