@@ -4,36 +4,7 @@ local timer = require "rt.timer"
 local recipes = require "spec.support.recipes"
 local store = require "kiln.store"
 
----The world of these recipes is a file: every operation that really happens adds a line to it.
-local prelude = [[
-local op = require "kiln.op"
-local app = { name = "app" }
-app.args = { world = { "file that stands for the world", required = true },
-             wait = { "seconds in the middle", default = 0 } }
-local fs = require "kiln.spec_world"
-]]
-
-local three_steps = prelude .. [[
-local function touch(run, name, wait)
-  return op.call { name = name, class = "idempotent", perform = function()
-    fs.touch(run.args.world, name)
-    if wait and wait > 0 then fs.sleep(wait) end
-    return name
-  end }
-end
----Does three things.
-function app.deploy(run, args)
-  return run:transaction(function(undo)
-    local first = touch(run, "one")
-    undo("undo one", function() touch(run, "undo one") end)
-    local second = touch(run, "two", args.wait)
-    undo("undo two", function() touch(run, "undo two") end)
-    local third = touch(run, "three")
-    return { first, second, third }
-  end)
-end
-return app
-]]
+local prelude, three_steps = recipes.prelude, recipes.three_steps
 
 local function with_world(folder) return { world = folder.dir .. "/world" } end
 
@@ -287,25 +258,6 @@ return app]])
       end })
       assert.equal("stopped", again.status, again.error and again.error.message)
     end)
-
-  it("lets only one run at a time work on a service", function()
-    local folder <close> = recipes.folder()
-    folder:write("app.lua", three_steps)
-    local args = with_world(folder)
-    args.wait = 60
-    local second
-    local outcome = folder:start("app.lua", { args = args, started = function(handle)
-      task.spawn(function()
-        repeat timer.sleep(0.01) until folder:read("world"):find("two")
-        second = folder:start("app.lua", { args = with_world(folder) })
-        handle.stop()
-      end)
-    end })
-    assert.equal("stopped", outcome.status)
-    assert.equal("locked", second.status)
-    assert.equal(5, second.exit)
-    assert.matches(outcome.run, second.error.message, 1, true)
-  end)
 
   it("gives recipes no way around the journal", function()
     local folder <close> = recipes.folder()

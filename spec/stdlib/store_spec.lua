@@ -33,6 +33,52 @@ describe("kiln.store.open", function()
   end)
 end)
 
+describe("kiln.store's leases", function()
+  local dir, first, second
+
+  before_each(function()
+    dir = assert(fs.temp_dir())
+    first, second = store_.open(dir), store_.open(dir)
+  end)
+
+  after_each(function()
+    first:close()
+    second:close()
+    assert(fs.remove(dir, { recursive = true }))
+  end)
+
+  local function take(store, run, ttl)
+    return store:lease_take { scope = "default/app", run = run, ttl = ttl or 60 }
+  end
+
+  ---Sets the time of day of every lease's end, as if the clock had jumped.
+  local function jump(seconds)
+    assert(first.db:exec("UPDATE leases SET expires = expires - ?1", { seconds }))
+  end
+
+  it("does not mind a clock that jumps, on one start of one machine", function()
+    assert.equal(1, take(first, "1"))
+    jump(86400)
+    local fence, holder = take(second, "2")
+    assert.is_nil(fence)
+    assert.equal("1", holder.run)
+    assert.is_true(first:lease_renew(0))
+    jump(-86400)
+    assert.equal(2, take(second, "2"))
+  end)
+
+  it("refuses the writes of an owner whose lease was taken over", function()
+    assert.equal(1, take(first, "1", 0))
+    assert.equal(2, take(second, "2"))
+    assert.is_false(first:lease_renew(60))
+    local ok, err = pcall(first.op_intent, first, "1", "/#1", "touch", "read", "d", "{}")
+    assert.is_false(ok)
+    assert.equal("fenced", err.kind)
+    assert.is_nil(first.broken)
+    second:hold()
+  end)
+end)
+
 describe("kiln.store's releases", function()
   local dir, store
 

@@ -24,6 +24,37 @@ package.preload["kiln.spec_world"] = function()
   }
 end
 
+---The world of these recipes is a file: every operation that really happens adds a line to it.
+recipes.prelude = [[
+local op = require "kiln.op"
+local app = { name = "app" }
+app.args = { world = { "file that stands for the world", required = true },
+             wait = { "seconds in the middle", default = 0 } }
+local fs = require "kiln.spec_world"
+]]
+
+recipes.three_steps = recipes.prelude .. [[
+local function touch(run, name, wait)
+  return op.call { name = name, class = "idempotent", perform = function()
+    fs.touch(run.args.world, name)
+    if wait and wait > 0 then fs.sleep(wait) end
+    return name
+  end }
+end
+---Does three things.
+function app.deploy(run, args)
+  return run:transaction(function(undo)
+    local first = touch(run, "one")
+    undo("undo one", function() touch(run, "undo one") end)
+    local second = touch(run, "two", args.wait)
+    undo("undo two", function() touch(run, "undo two") end)
+    local third = touch(run, "three")
+    return { first, second, third }
+  end)
+end
+return app
+]]
+
 ---@class RecipeFolder
 ---@field dir string
 local Folder = {}
@@ -66,16 +97,17 @@ function Folder:continue(how, id, opts)
 end
 
 ---Starts a recipe in a child process of its own; returns what reads its process number and output.
-function Folder:spawn(name, args)
+---`opts`: numbers that `kiln.run` takes too.
+function Folder:spawn(name, args, opts)
   self:write("child.lua", ([[
     local recipes = dofile("spec/support/recipes.lua")
     local json = require "rt.json"
-local timer = require "rt.timer"
     local outcome = require("kiln.run").start {
-      file = %q, cloud = "none", args = json.decode(%q),
+      file = %q, cloud = "none", args = json.decode(%q), lease = %s,
     }
     io.write(outcome.status, "\n")
-  ]]):format(self.dir .. "/" .. name, json.encode(args or {})))
+  ]]):format(self.dir .. "/" .. name, json.encode(args or {}),
+    tostring(opts and opts.lease)))
   return ("exec %s lua %s/child.lua"):format(fs.realpath("/proc/self/exe"), self.dir)
 end
 

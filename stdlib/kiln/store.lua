@@ -2,9 +2,9 @@
 ---One SQLite file, `.kiln/state.db` beside the recipe; every function is one durable transaction.
 local fs = require "rt.fs"
 local journal = require "rt.journal"
-local proc = require "rt.proc"
 local timer = require "rt.timer"
 local error_ = require "kiln.error"
+local leases = require "kiln.store_leases"
 local releases = require "kiln.store_releases"
 local schema = require "kiln.store_schema"
 local seal = require "kiln.store_seal"
@@ -213,6 +213,7 @@ end
 ---@param args string JSON
 function Store:op_intent(run, key, name, class, digest, args)
   atomic(self, function()
+    self:hold()
     self:flush()
     exec(self, [[INSERT INTO ops (run, key, name, class, digest, args, state, started, seal)
       VALUES (?1, ?2, ?3, ?4, ?5, ?6, 'intent', ?7, ?8)]], run, key, name, class, digest, args,
@@ -227,11 +228,16 @@ end
 ---@param ok boolean
 ---@param text string JSON of the result or the error
 function Store:op_outcome(run, key, ok, text)
-  local state = ok and "done" or "failed"
+  local state, lease = ok and "done" or "failed", self.lease
   local done = exec(self, ([[UPDATE ops SET state = ?6, %s = ?3, ended = ?4, outcome_seal = ?5
-    WHERE run = ?1 AND key = ?2 AND state = 'intent']]):format(ok and "result" or "error"), run,
-    key, text, timer.time(), seal.outcome(run, key, state, text), state)
-  assert(done.changes == 1, "an outcome needs an intent")
+    WHERE run = ?1 AND key = ?2 AND state = 'intent'
+    AND (?7 IS NULL OR EXISTS
+      (SELECT 1 FROM leases WHERE scope = ?7 AND run = ?1 AND fence = ?8))]])
+    :format(ok and "result" or "error"), run, key, text, timer.time(),
+    seal.outcome(run, key, state, text), state, lease and lease.scope, lease and lease.fence)
+  if done.changes == 1 then return end
+  self:hold()
+  error("an outcome needs an intent")
 end
 
 ---Lists the operations of a run in the order of their intents.
@@ -318,65 +324,7 @@ function Store:ledger(filter)
     ORDER BY created]], filter.run, filter.state, filter.kind, filter.service)
 end
 
----Tells whether a lease's owner cannot come back: on this host, and its process is gone.
-local function is_dead(row, here)
-  if row.host ~= here.host then return false end
-  return row.boot_id ~= here.boot_id or not proc.alive(row.pid, row.pid_started)
-end
-
----Takes the lease of a scope: free, ours, expired, or of an owner that died. The fencing number
----grows with every taking.
----@param want { scope: string, run: string, ttl: number } seconds
----@return integer? fence
----@return table? holder run, host, pid, since
-function Store:lease_take(want)
-  local here, now = proc.info(), timer.time()
-  local fence, holder
-  atomic(self, function()
-    local row = exec(self, "SELECT * FROM leases WHERE scope = ?1", want.scope)[1]
-    if row and row.run ~= "" and row.expires > now and not is_dead(row, here) then
-      holder = row
-      return
-    end
-    fence = (row and row.fence or 0) + 1
-    exec(self, [[INSERT OR REPLACE INTO leases (scope, run, fence, host, pid, pid_started, boot_id,
-      since, expires) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)]], want.scope, want.run, fence,
-      here.host, here.pid, here.start_time, here.boot_id, now, now + want.ttl)
-  end)
-  return fence, holder
-end
-
----Tells how a run is: its status, or "died" when it should run and nobody holds its lease.
----@param row table of `run` or `runs`
----@return string
-function Store:state_of(row)
-  if row.status ~= "running" and row.status ~= "aborting" then return row.status end
-  local lease = exec(self, "SELECT * FROM leases WHERE scope = ?1 AND run = ?2",
-    row.env .. "/" .. row.service, row.id)[1]
-  local alive = lease and lease.expires > timer.time() and not is_dead(lease, proc.info())
-  return alive and row.status or "died"
-end
-
----Keeps the lease for another while.
----@param scope string
----@param run string
----@param fence integer
----@param ttl number seconds
----@return boolean ours false: somebody took it over
-function Store:lease_renew(scope, run, fence, ttl)
-  return exec(self, "UPDATE leases SET expires = ?4 WHERE scope = ?1 AND run = ?2 AND fence = ?3",
-    scope, run, fence, timer.time() + ttl).changes == 1
-end
-
----Gives the lease back; the fencing number stays.
----@param scope string
----@param run string
----@param fence integer
-function Store:lease_release(scope, run, fence)
-  exec(self, "UPDATE leases SET run = '', expires = 0 WHERE scope = ?1 AND run = ?2 AND fence = ?3",
-    scope, run, fence)
-end
-
+leases(Store, exec, atomic)
 releases(Store, exec, atomic)
 
 return store

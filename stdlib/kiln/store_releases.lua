@@ -12,6 +12,7 @@ return function(Store, exec, atomic)
   ---  colour: string, kept_until: number, data: string } data as JSON
   function Store:release_promote(row)
     atomic(self, function()
+      self:hold()
       local again = exec(self, [[SELECT id FROM releases WHERE run = ?1 AND service = ?2
         AND env = ?3 AND data = ?4]], row.run, row.service, row.env, row.data)[1]
       if again then return end
@@ -29,6 +30,7 @@ return function(Store, exec, atomic)
   ---@param kept_until number
   function Store:release_swap(serving, kept, kept_until)
     atomic(self, function()
+      self:hold()
       exec(self, "UPDATE releases SET state = 'kept', kept_until = ?2 WHERE id = ?1", serving,
         kept_until)
       exec(self, "UPDATE releases SET state = 'serving', kept_until = NULL WHERE id = ?1", kept)

@@ -36,6 +36,12 @@ local migrations = {
     "ALTER TABLE ops ADD COLUMN seal TEXT",
     "ALTER TABLE ops ADD COLUMN outcome_seal TEXT",
   },
+  {
+    "ALTER TABLE leases ADD COLUMN expires_up REAL", -- by the monotonic clock of its boot_id
+    "ALTER TABLE leases ADD COLUMN user TEXT",
+    "ALTER TABLE runs ADD COLUMN failed_key TEXT", -- where a failed run was kept to go on
+    "ALTER TABLE ops ADD COLUMN attempt INTEGER NOT NULL DEFAULT 0",
+  },
 }
 
 ---Gives the script of SQL that makes a schema.

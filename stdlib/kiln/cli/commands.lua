@@ -8,6 +8,7 @@ local commands = {}
 commands.own = {
   ["-C"] = "value", ["--dir"] = "value", ["-e"] = "value", ["--env"] = "value",
   ["--cloud"] = "value", ["--on-error"] = "value", ["--var"] = "value",
+  ["--lock-wait"] = "value", ["--no-input"] = "flag",
   ["--json"] = "flag", ["-q"] = "flag", ["--quiet"] = "flag", ["-v"] = "flag",
   ["--verbose"] = "flag", ["-h"] = "flag", ["--help"] = "flag",
 }
@@ -23,8 +24,11 @@ local function add_output(command)
 end
 
 local function add_choice(command)
-  command:option("--on-error", "What a failed rollout leaves: nothing, or all of it to look at.")
-    :choices { "cleanup", "keep" }
+  command:option("--on-error", "What a failure leaves: nothing, all of it to look at and to resume "
+    .. "from, or ask on a terminal (cleanup)."):choices { "cleanup", "keep", "ask" }
+  command:option("--lock-wait", "Seconds to wait for another run of the service (0)."):argname "S"
+    :convert(tonumber)
+  command:flag("--no-input", "Ask nothing, also on a terminal.")
 end
 
 local function add_conduct(command)

@@ -56,7 +56,8 @@ end
 
 ---Options that were not given come from KILN_<NAME>.
 local function from_environment(options)
-  for _, name in ipairs { "dir", "env", "cloud", "on_error", "json", "quiet", "verbose" } do
+  for _, name in ipairs { "dir", "env", "cloud", "on_error", "lock_wait", "no_input", "json",
+    "quiet", "verbose" } do
     local value = os.getenv("KILN_" .. name:upper())
     if options[name] == nil and value and value ~= "" then options[name] = value end
   end

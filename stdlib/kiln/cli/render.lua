@@ -185,6 +185,16 @@ function Display:event(event)
   if show then show(self, event) end
 end
 
+---Says that the run waits for its lock.
+---@param text string who has it
+function Display:waiting(text)
+  if self.json then
+    io.stdout:write(json.encode { v = 1, type = "run.wait", text = text }, "\n")
+    return io.stdout:flush()
+  end
+  if not self.quiet then print_line(self, paint(self, "waiting: " .. text, "grey")) end
+end
+
 ---Ends the display with what became of the run.
 ---@param outcome kiln.Outcome
 function Display:finish(outcome)

@@ -30,7 +30,8 @@ local function conducted(options, conduct)
   local display = render.new(options)
   local watchers = {}
   local outcome = conduct {
-    on_error = options.on_error,
+    on_error = options.on_error, lock_wait = tonumber(options.lock_wait),
+    waiting = function(text) display:waiting(text) end,
     emit = function(event) display:event(event) end,
     started = function(handle) watchers = watch_signals(handle) end,
   }

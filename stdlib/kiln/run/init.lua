@@ -5,6 +5,7 @@ local task = require "rt.task"
 local timer = require "rt.timer"
 local host = require "rt.host"
 local error_ = require "kiln.error"
+local locked = require "kiln.run.locked"
 local provider = require "kiln.provider"
 local recipe = require "kiln.recipe"
 local Run = require "kiln.run.object"
@@ -47,8 +48,8 @@ end
 ---Renews the lease until cancelled; a lost lease stops the run before it writes again.
 local function keep_lease(self, body)
   while true do
-    timer.sleep(lease_seconds / 3)
-    if not self.store:lease_renew(self.lease_scope, self.id, self.fence, lease_seconds) then
+    timer.sleep(self.lease / 3)
+    if not self.store:lease_renew(self.lease) then
       self.stopping = true
       body:cancel(error_.new {
         kind = "fenced",
@@ -98,6 +99,7 @@ local function record_end(self, made, text)
   if error_.is(made.error, "fenced") then return made end -- nothing here is ours to write any more
   local event
   local ok, failure = xpcall(self.store.together, error_.from, self.store, function()
+    self.store:hold()
     event = self:record {
       type = "run.end", status = made.status, exit = made.exit, seconds = made.seconds,
       error = made.error and error_.plain(made.error) or nil,
@@ -105,7 +107,7 @@ local function record_end(self, made, text)
     local problem = made.error
       and json.encode(error_.plain(made.error), { bytes = "replace" }) or nil
     self.store:run_status(self.id, made.status, problem, text)
-    self.store:lease_release(self.lease_scope, self.id, self.fence)
+    self.store:lease_release()
   end)
   if ok then
     self.sink(event)
@@ -151,31 +153,46 @@ local function new_object(opts, store, loaded, fields)
   self.sink = opts.emit or function() end
   self.on_error = opts.on_error or "cleanup"
   self.handle = { run = self.id, stop = function() self.stopping = true end }
+  self.lease = opts.lease or lease_seconds
   self.lease_scope = self.env .. "/" .. self.service
   return self
 end
 
----Takes the lease and conducts the run, whose end gives the lease back. `begin` writes what the
----run's start changes, in one transaction with the lease: a run that finds it taken leaves nothing.
+---Takes the lease, waiting for it as long as the user said. `begin` writes what the run's start
+---changes, in one transaction with the lease: a run that finds it taken leaves nothing.
+---@return table? holder who has it
+local function take_lease(self, opts, begin)
+  local deadline = timer.now() + (opts.lock_wait or 0)
+  local told = false
+  while true do
+    local fence, holder
+    self.store:together(function()
+      fence, holder = self.store:lease_take {
+        scope = self.lease_scope, run = self.id, ttl = self.lease,
+      }
+      if fence then begin() end
+    end)
+    if fence then return nil end
+    if timer.now() >= deadline then return holder end
+    if not told and opts.waiting then opts.waiting(locked.message(self, holder)) end
+    told = true
+    timer.sleep(math.min(0.5, deadline - timer.now()))
+  end
+end
+
+---Takes the lease and conducts the run, whose end gives the lease back.
 local function with_lease(self, loaded, entry, opts, begin)
-  local fence, holder
-  self.store:together(function()
-    fence, holder = self.store:lease_take {
-      scope = self.lease_scope, run = self.id, ttl = lease_seconds,
-    }
-    if fence then begin() end
-  end)
-  if not fence then
+  local holder = take_lease(self, opts, begin)
+  if holder then
     return outcome("locked", {
       run = self.resumed and self.id, service = self.service, seconds = 0,
       error = error_.new {
         kind = "locked", holder = holder,
-        message = ("run %s works on %s (process %s on %s); wait for it, or stop it there")
-          :format(holder.run, self.lease_scope, holder.pid, holder.host),
+        message = locked.message(self, holder)
+          .. "; wait for it with --lock-wait SECONDS, or stop it there",
       },
     })
   end
-  self.fence = fence
   if opts.started then opts.started(self.handle) end
   return conduct(self, loaded, entry)
 end
@@ -195,8 +212,10 @@ end
 ---@async
 ---@param opts { file: string, entry: string?, args: table?, env: string?, cloud: string?,
 ---  on_error: string?, emit: (fun(event: table))?, started: (fun(handle: table))?,
----  builtin: string?, dir: string?, service: string? } `started` gets a handle whose `stop()` ends
----  the run resumable; `builtin` names a recipe of kiln's own ("recipes/rollback.lua"), run in
+---  builtin: string?, dir: string?, service: string?, lock_wait: number?, lease: number?,
+---  waiting: (fun(text: string))? } seconds to wait for the lock (0);
+---  `lease`: seconds that the lock outlives its owner's last sign of life (30); `started` gets
+---  a handle whose `stop()` ends the run resumable; `builtin` names a recipe of kiln's own ("recipes/rollback.lua"), run in
 ---  `dir` for `service`
 ---@return kiln.Outcome
 function run.start(opts)
@@ -270,7 +289,7 @@ end
 ---Resumes a run.
 ---@async
 ---@param opts { run: string, dir: string?, emit: (fun(event: table))?, on_error: string?,
----  started: (fun(handle: table))? }
+---  started: (fun(handle: table))?, lock_wait: number?, waiting: (fun(text: string))? }
 ---@return kiln.Outcome
 function run.resume(opts)
   return continue(opts, false)
@@ -280,7 +299,7 @@ end
 ---so its undo runs.
 ---@async
 ---@param opts { run: string, dir: string?, emit: (fun(event: table))?,
----  started: (fun(handle: table))? }
+---  started: (fun(handle: table))?, lock_wait: number?, waiting: (fun(text: string))? }
 ---@return kiln.Outcome
 function run.abort(opts)
   return continue(opts, true)
