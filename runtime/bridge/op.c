@@ -119,6 +119,14 @@ int kl_op_wait(lua_State *L, kl_op *op)
     return lua_yieldk(L, 0, (lua_KContext)op, resumed);
 }
 
+void kl_op_idle(kl_op *op)
+{
+    if (op->idle)
+        return;
+    op->idle = true;
+    op->sched->idle_ops++;
+}
+
 void kl_op_settle(kl_op *op)
 {
     if (op->settled)
@@ -141,6 +149,8 @@ void kl_op_drop(kl_op *op)
     if (op->class->free != NULL)
         op->class->free(op);
     op->sched->ops--;
+    if (op->idle)
+        op->sched->idle_ops--;
     free(op);
 }
 

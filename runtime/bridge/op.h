@@ -28,6 +28,7 @@ struct kl_op {
     int references;
     bool settled;
     bool cancelled;
+    bool idle;
 };
 
 // Makes a zeroed `size` bytes whose first member is a kl_op and leaves its box on the stack, which
@@ -38,6 +39,10 @@ void *kl_op_new(lua_State *L, size_t size, const kl_op_class *class);
 // Yields until the operation is settled, then returns what class->push pushed:
 // `return kl_op_wait(L, &self->op);`. At most once for an operation.
 int kl_op_wait(lua_State *L, kl_op *op);
+
+// Says that the operation is nothing under way but waits for what may never come: the next request
+// to a server, a signal, a task. It does not hold virtual time.
+void kl_op_idle(kl_op *op);
 
 // Records that the work has ended. From loop callbacks; never calls Lua; may come twice or late.
 void kl_op_settle(kl_op *op);

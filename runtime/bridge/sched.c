@@ -2,6 +2,7 @@
 #include "bridge/sched.h"
 
 #include "bridge/sched_internal.h"
+#include "bridge/virtual.h"
 
 #include <assert.h>
 #include <lauxlib.h>
@@ -226,6 +227,23 @@ static int push_results(lua_State *L, const kl_task *task)
     return task->results;
 }
 
+// Lets the loop wake a task; in virtual time with nothing else under way, the first sleeper. False:
+// nothing is left that could wake one.
+static bool await_event(kl_sched *sched)
+{
+    bool idle = kl_virtual_idle(sched);
+    sched->polling = true;
+    int alive = uv_run(sched->loop, idle ? UV_RUN_NOWAIT : UV_RUN_ONCE);
+    sched->polling = false;
+    if (sched->ready_first != NULL)
+        return true;
+    if (!idle)
+        return alive != 0;
+    if (kl_virtual_idle(sched))
+        kl_virtual_jump(sched);
+    return true;
+}
+
 int kl_sched_run(lua_State *L, int nargs)
 {
     kl_sched *sched = kl_sched_of(L);
@@ -235,10 +253,7 @@ int kl_sched_run(lua_State *L, int nargs)
         run_ready(sched);
         if (root->done)
             break;
-        sched->polling = true;
-        int alive = uv_run(sched->loop, UV_RUN_ONCE);
-        sched->polling = false;
-        if (alive == 0 && sched->ready_first == NULL)
+        if (!await_event(sched))
             break_deadlock(L, root);
     }
     int results = push_results(L, root);
@@ -295,6 +310,7 @@ int kl_task_join(lua_State *L, kl_task *task)
     lua_settop(L, 1); // the task's object stays at 1 while we wait
     join_op *self = kl_op_new(L, sizeof *self, &join_class);
     self->target = task;
+    kl_op_idle(&self->op);
     if (task->done) {
         self->op.settled = true;
     } else {

@@ -25,8 +25,12 @@ struct kl_sched {
     kl_task *ready_first;
     kl_task *ready_last;
     int ops;
+    int idle_ops; // of these, the ones that wait for ever if nobody comes (kl_op_idle)
     int tasks;
     bool polling; // inside uv_run
+    bool virtual; // time is virtual.c's
+    double elapsed;
+    struct kl_sleeper *sleepers; // by due time
 };
 
 // Puts the task at the end of the ready queue, once.

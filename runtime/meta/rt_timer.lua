@@ -8,6 +8,17 @@ local timer = {}
 ---@param seconds number 0 or more; 0 lets every ready task run first
 function timer.sleep(seconds) end
 
+---Makes time virtual: when nothing is under way but sleeps, the clock jumps to the first that is
+---due, so hours pass in milliseconds; `now` and `time` only move with it. What really happens (a
+---command, a request over the network) takes no virtual time, and no sleep ends meanwhile. Waiting
+---for the next request to a server of one's own, for a signal or for a task is not under way.
+---Raises when time is virtual already.
+---@param start? number time of day at which it begins, seconds since 1970 (now)
+function timer.virtual(start) end
+
+---Makes time real again; every task that sleeps in virtual time is woken. Fine in real time.
+function timer.real() end
+
 ---Tells the monotonic clock, for durations.
 ---@return number seconds
 function timer.now() end

@@ -196,6 +196,7 @@ static int server_accept(lua_State *L)
     httpd_server *server = kl_own_check(L, 1, &server_class);
     lua_settop(L, 1); // the server stays there while we wait
     accept_op *self = kl_op_new(L, sizeof *self, &accept_class);
+    kl_op_idle(&self->op);
     self->request = take_pending(server);
     if (self->request != NULL || server->io == NULL) {
         kl_op_settle(&self->op);

@@ -272,6 +272,7 @@ static int proc_signal(lua_State *L)
     luaL_argcheck(L, number > 0 && number != SIGKILL && number != SIGSTOP, 1,
                   "no signal that can be waited for");
     signal_op *self = kl_op_new(L, sizeof *self, &signal_class);
+    kl_op_idle(&self->op);
     uv_signal_init(kl_loop(L), &self->handle);
     self->handle.data = kl_op_hold(&self->op);
     uv_signal_start(&self->handle, signal_came, number);

@@ -95,6 +95,7 @@ static int tty_read_line(lua_State *L)
     kl_opts_end(&opts);
 
     line_op *self = kl_op_new(L, sizeof *self, &line_class);
+    kl_op_idle(&self->op);
     self->echo = echo;
     self->line =
         kl_terminal_read_line(kl_loop(L), prompt, echo, line_ended, &self->op, &self->failure);
