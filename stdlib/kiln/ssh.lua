@@ -5,6 +5,7 @@ local rt_exec = require "rt.exec"
 local transfer = require "rt.transfer"
 local dial = require "kiln.ssh.dial"
 local error_ = require "kiln.error"
+local forward = require "kiln.ssh.forward"
 
 local ssh = {}
 
@@ -14,6 +15,7 @@ local ssh = {}
 ---@field host string
 ---@field notes string[] what of the user's configuration or keys was left out, and why
 ---@field private session rt.ssh.Session
+---@field private made kiln.ssh.Made
 local Session = {}
 Session.__index = Session
 Session.__name = "kiln.ssh.Session"
@@ -37,7 +39,14 @@ function ssh.connect(opts)
   local made = dial.connect(opts)
   return setmetatable({
     name = opts.name or opts.host, host = made.host, session = made.session, notes = made.notes,
+    made = made,
   }, Session)
+end
+
+---Gives the primitive below, for kiln's own library.
+---@return rt.ssh.Session
+function Session:primitive()
+  return self.session
 end
 
 ---Raises a primitive's error with the machine's name before it.
@@ -159,6 +168,25 @@ function Session:download(source, target, opts)
   }))
 end
 
+---Listens on a port here that leads to one that the machine sees, over a connection of its own:
+---to probe or reach what is not open to the world. Close it: `local port <close> = …`.
+---Raises `exists`, `denied`, `io`, `unreachable`, `timeout`.
+---@async
+---@param opts kiln.ssh.ForwardOptions
+---@return kiln.ssh.Forward
+function Session:forward(opts)
+  return forward.here(self.made, opts)
+end
+
+---Has the machine listen on a port that leads to one seen from here, over a connection of its own.
+---Raises `denied`, `unreachable`, `timeout`.
+---@async
+---@param opts kiln.ssh.ForwardOptions
+---@return kiln.ssh.Forward
+function Session:listen(opts)
+  return forward.there(self.made, opts)
+end
+
 ---Tells whether the connection is there: not closed, and not known to be lost.
 ---@return boolean
 function Session:alive()
@@ -168,6 +196,7 @@ end
 ---Closes the connection; what still runs on it ends with `cancelled`. May run twice.
 function Session:close()
   self.session:close()
+  self.made.way:close()
 end
 
 Session.__close = Session.close

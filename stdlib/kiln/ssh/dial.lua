@@ -24,6 +24,7 @@ local dial = {}
 ---@field known_hosts? boolean|string|string[] instead of `host_key`: the user's files, or paths
 ---@field config? boolean|string the user's ssh_config, or a path: gives what is not given here,
 ---  also keys, agent and known_hosts (false)
+---@field via? kiln.ssh.Session go through this host, as with ProxyJump; it must stay open
 ---@field within? number seconds to go on trying (60)
 ---@field retry? string[] kinds that are tried again ({ "unreachable", "timeout" }); add "auth" for
 ---  a machine that accepts the key only late in its boot
@@ -32,11 +33,12 @@ local dial = {}
 local attempt_seconds = 15
 local first_pause, longest_pause = 0.1, 1
 local most_keys = 32 -- rt.ssh's; hosts hang up after six
+local most_jumps = 16 -- then they go in a circle
 
 local known_options = {
   host = true, port = true, user = true, name = true, key = true, key_file = true,
   passphrase = true, agent = true, host_key = true, known_hosts = true, config = true,
-  within = true, retry = true, keepalive = true,
+  within = true, retry = true, keepalive = true, via = true,
 }
 
 local function usage(message, ...)
@@ -149,37 +151,109 @@ local function log_in(found, arguments)
   return session, err
 end
 
----Connects and logs in.
----@async
+---The connections to the hosts on the way; closed with the block, unless they are kept.
+---@class kiln.ssh.Way
+---@field sessions rt.ssh.Session[] the nearest first
+local Way = {}
+Way.__index = Way
+
+function Way:close()
+  for index = #self.sessions, 1, -1 do self.sessions[index]:close() end
+  self.sessions = {}
+end
+
+function Way:__close()
+  if not self.kept then self:close() end
+end
+
+function Way:last()
+  return self.sessions[#self.sessions]
+end
+
+local make -- for the hosts on the way
+
+---Connects to the hosts on the way, unless that is done and holds. The first host's own ProxyJump
+---counts too, as with ssh.
+local function go(way, opts, told, deadline, depth)
+  if opts.via or #told.jumps == 0 or (way:last() and way:last():alive()) then return end
+  way:close()
+  if depth >= most_jumps then
+    error_.raise { kind = "invalid", message = ("the jumps to %s go in a circle, or are more "
+      .. "than %d"):format(opts.host, most_jumps) }
+  end
+  for _, jump in ipairs(told.jumps) do
+    local made = make({
+      host = jump.host, user = jump.user, port = jump.port, config = opts.config,
+      known_hosts = opts.known_hosts, passphrase = opts.passphrase, keepalive = opts.keepalive,
+      within = math.max(deadline - timer.now(), 0.1), retry = opts.retry,
+    }, way:last(), depth + 1)
+    for _, session in ipairs(made.way.sessions) do table.insert(way.sessions, session) end
+    table.insert(way.sessions, made.session)
+  end
+end
+
+---@class kiln.ssh.Made
+---@field session rt.ssh.Session
+---@field way kiln.ssh.Way connections that it goes through, closed after it
+---@field host string
+---@field notes string[]
+---@field again rt.ssh.ConnectOptions for another connection of the same kind
+
 ---@param opts kiln.ssh.ConnectOptions
----@return { session: rt.ssh.Session, host: string, notes: string[] } made
-function dial.connect(opts)
-  check_options(opts)
+---@param through? rt.ssh.Session
+---@param depth integer hosts that lead here
+---@return kiln.ssh.Made
+function make(opts, through, depth)
   local within = opts.within or 60
   local deadline = timer.now() + within
   local told = host_config(opts)
-  local pins = host_keys(opts, told)
-  local found = identities(opts, told)
+  if through then told.jumps = {} end
+  local pins, found = host_keys(opts, told), identities(opts, told)
   local again = opts.retry or { "unreachable", "timeout" }
   local pause = first_pause
+  local way <close> = setmetatable({ sessions = {} }, Way)
   local function arguments(keys)
     return {
       host = told.host, port = told.port, user = told.user, key = keys, host_key = pins,
-      keepalive = opts.keepalive,
+      keepalive = opts.keepalive, via = way:last() or through,
       timeout = math.min(math.max(deadline - timer.now(), 0.1), attempt_seconds),
     }
   end
   while true do
+    go(way, opts, told, deadline, depth)
     local session, err = log_in(found, arguments)
     if session then
-      return { session = session, host = told.host,
-        notes = table.move(found.notes, 1, #found.notes, #told.notes + 1, told.notes) }
+      way.kept = true
+      return {
+        session = session, way = way, host = told.host,
+        again = arguments { table.unpack(found.keys, 1, most_keys) },
+        notes = table.move(found.notes, 1, #found.notes, #told.notes + 1, told.notes),
+      }
     end
     if timer.now() + pause >= deadline or not error_.is(err, table.unpack(again)) then
       give_up(opts, told, err, within)
     end
     pause = back_off(pause)
   end
+end
+
+---Connects and logs in.
+---@async
+---@param opts kiln.ssh.ConnectOptions
+---@return kiln.ssh.Made
+function dial.connect(opts)
+  check_options(opts)
+  return make(opts, opts.via and opts.via:primitive(), 0)
+end
+
+---Makes another connection to the same host, with the keys that are open already.
+---Raises what `connect` raises.
+---@async
+---@param made kiln.ssh.Made
+---@return rt.ssh.Session
+function dial.again(made)
+  made.again.timeout = attempt_seconds
+  return error_.check(rt_ssh.connect(made.again))
 end
 
 return dial
