@@ -61,6 +61,7 @@ local busy_words = { "pending event", "processes previous actions", "please try 
 
 local function kind_of(status, message)
   local text = message:lower()
+  if status >= 500 then return "unreachable" end
   for _, words in ipairs(busy_words) do
     if text:find(words, 1, true) then return "busy" end
   end
@@ -70,7 +71,6 @@ local function kind_of(status, message)
   if status == 429 or text:find("exceed your", 1, true) or text:find("limit", 1, true) then
     return "limit"
   end
-  if status >= 500 then return "unreachable" end
   return status == 409 and "exists" or "invalid"
 end
 

@@ -1,0 +1,153 @@
+---Reserved IPs as floating addresses. They have neither name nor tag of their own: a tag of the
+---account, `kiln-address:<name>:<ip>`, remembers which name one has.
+local error_ = require "kiln.error"
+local create = require "providers.digitalocean.create"
+local naming = require "providers.digitalocean.naming"
+
+local addresses = {}
+
+local function row_of(reserved, name)
+  local droplet = type(reserved.droplet) == "table" and reserved.droplet or nil
+  return {
+    id = reserved.ip, ip = reserved.ip, name = name, target = droplet and tostring(droplet.id),
+    region = type(reserved.region) == "table" and reserved.region.slug or nil,
+  }
+end
+
+local function names(self)
+  local by_ip = {}
+  for _, tag in ipairs(self.api:list("/v2/tags", "tags")) do
+    local name, ip = naming.read_address(tag.name)
+    if ip then by_ip[ip] = name end
+  end
+  return by_ip
+end
+
+---Lists the addresses that kiln named.
+---@async
+---@param self kiln.digitalocean.Driver
+---@return table[]
+function addresses.list(self)
+  local by_ip, rows = names(self), {}
+  for _, reserved in ipairs(self.api:list("/v2/reserved_ips", "reserved_ips")) do
+    if by_ip[reserved.ip] then rows[#rows + 1] = row_of(reserved, by_ip[reserved.ip]) end
+  end
+  return rows
+end
+
+---Finds an address by name.
+---@async
+---@param self kiln.digitalocean.Driver
+---@param name string
+---@return table?
+function addresses.find(self, name)
+  for _, row in ipairs(addresses.list(self)) do
+    if row.name == name then return row end
+  end
+end
+
+---Lists the ips that are there now, named or not: what a lost creation made is not among them.
+---@async
+---@param self kiln.digitalocean.Driver
+---@return string[]
+function addresses.known(self)
+  local ips = {}
+  for index, reserved in ipairs(self.api:list("/v2/reserved_ips", "reserved_ips")) do
+    ips[index] = reserved.ip
+  end
+  return ips
+end
+
+---Finds the one address that nobody has named, that points nowhere, and that was not known.
+local function newcomer(self, known)
+  local by_ip, before = names(self), {}
+  for _, ip in ipairs(known) do before[ip] = true end
+  local found
+  for _, reserved in ipairs(self.api:list("/v2/reserved_ips", "reserved_ips")) do
+    local row = row_of(reserved)
+    if not before[row.ip] and not by_ip[row.ip] and not row.target
+      and row.region == self.options.region then
+      if found then
+        error_.raise { kind = "exists", message = ("two new reserved IPs appeared, %s and %s, and "
+          .. "only one is kiln's: release the one that is nobody's, then go on"):format(found.ip,
+          row.ip) }
+      end
+      found = row
+    end
+  end
+  return found
+end
+
+---Makes an address; one of that name is taken as it is.
+---@async
+---@param self kiln.digitalocean.Driver
+---@param spec { name: string, token: string?, known: string[]?, settle: boolean? } ips that were
+---  there before; whether an earlier attempt may have made it (false)
+---@return table address
+function addresses.create(self, spec)
+  local there = addresses.find(self, spec.name)
+  if there then return there end
+  local known = spec.known or addresses.known(self)
+  local row = spec.settle and newcomer(self, known) or create(self.api, {
+    path = "/v2/reserved_ips", body = { region = self.options.region },
+    read = function(answer) return row_of(answer.reserved_ip) end,
+    find = function() return newcomer(self, known) end,
+  })
+  row.name, row.region = spec.name, nil
+  self.tags:make(naming.address_tag(spec.name, row.ip))
+  self.project:adopt({ row }, "floatingip")
+  return row
+end
+
+local function reserved_ip(self, id)
+  local answer = self.api:find("/v2/reserved_ips/" .. id)
+  return answer and answer.reserved_ip
+end
+
+local function target_of(self, id)
+  local now = reserved_ip(self, id)
+  return now and type(now.droplet) == "table" and now.droplet.id or nil
+end
+
+---Points an address to a machine, or to none. Raises `not_found`, `failed`, `timeout`.
+---@async
+---@param self kiln.digitalocean.Driver
+---@param id string
+---@param machine_id? string
+function addresses.assign(self, id, machine_id)
+  local wanted = machine_id and math.tointeger(tonumber(machine_id))
+  local now = reserved_ip(self, id)
+  if not now or machine_id and not wanted then
+    error_.raise { kind = "not_found", message = ("there is no %s %s"):format(
+      now and "machine" or "reserved IP", now and machine_id or id) }
+  end
+  local current = type(now.droplet) == "table" and now.droplet.id or nil
+  if current == wanted and not now.locked then return end
+  local action = create(self.api, {
+    path = ("/v2/reserved_ips/%s/actions"):format(id),
+    body = wanted and { type = "assign", droplet_id = wanted } or { type = "unassign" },
+    read = function(answer) return answer.action end,
+    find = function() return target_of(self, id) == wanted and { done = true } or nil end,
+  })
+  if action.done then return end
+  self.wait:action(action, ("pointing %s to %s"):format(id, machine_id or "nothing"), {
+    within = 180, settled = function() return target_of(self, id) == wanted end,
+  })
+end
+
+---Gives an address back; one that is gone already is fine.
+---@async
+---@param self kiln.digitalocean.Driver
+---@param id string
+function addresses.destroy(self, id)
+  if not id:find("^%d+%.%d+%.%d+%.%d+$") then return end
+  self.api:delete("/v2/reserved_ips/" .. id)
+  local name = names(self)[id]
+  if name then
+    local tag = naming.address_tag(name, id)
+    self.api:delete("/v2/tags/" .. tag)
+    self.tags.made[tag] = nil
+  end
+end
+
+return addresses

@@ -1,0 +1,112 @@
+---DigitalOcean: the driver contract of `kiln.provider` over its public API, version 2.
+---https://docs.digitalocean.com/reference/api/
+local account = require "providers.digitalocean.account"
+local addresses = require "providers.digitalocean.addresses"
+local api = require "providers.digitalocean.api"
+local credentials = require "providers.digitalocean.credentials"
+local droplets = require "providers.digitalocean.droplets"
+local images = require "providers.digitalocean.images"
+local preflight = require "providers.digitalocean.preflight"
+local wait = require "providers.digitalocean.wait"
+
+local digitalocean = {}
+
+---@class kiln.digitalocean.Driver
+---@field name string
+---@field capabilities table<string, boolean>
+---@field options kiln.digitalocean.Options
+---@field api kiln.digitalocean.Api
+---@field wait kiln.digitalocean.Wait
+local Driver = {}
+Driver.__index = Driver
+
+---@class kiln.digitalocean.Options
+---@field token? userdata|string (the user's, see credentials.lua)
+---@field url? string (https://api.digitalocean.com)
+---@field send? fun(request: table): table sends a request in another way, for specs
+---@field region? string slug (DIGITALOCEAN_REGION, else "fra1")
+---@field size? string slug, where a recipe names none (DIGITALOCEAN_SIZE, else "s-1vcpu-1gb")
+---@field vpc? string id of the VPC (the region's default)
+---@field project? string name or id (the default project)
+---@field monitoring? boolean DigitalOcean's metrics agent (true)
+---@field ssh_keys? string[] fingerprints or ids of more keys that may log in
+
+local capabilities = {
+  images = true, addresses = true, connections = false, tags = true, user_data = true,
+  sizes = true, fleets = true, guest_power_off = true, load_balancers = false, databases = false,
+  dns = false, volumes = false, firewalls = false,
+}
+
+local function from_environment(name, default)
+  local value = os.getenv(name)
+  return value and value ~= "" and value or default
+end
+
+---Makes the driver. Raises `auth` when there is no token.
+---@param options kiln.digitalocean.Options
+---@return kiln.digitalocean.Driver
+function digitalocean.new(options)
+  local token, source = options.token, "the options"
+  if not token then token, source = credentials.token() end
+  local client = api.new {
+    token = token, source = source, url = options.url or credentials.url(), send = options.send,
+  }
+  return setmetatable({
+    name = "digitalocean", capabilities = capabilities, api = client, wait = wait.new(client),
+    tags = account.tags(client), keys = account.keys(client),
+    project = account.project(client, options.project),
+    leaving = {}, -- what is being destroyed: the API shows it for a while longer
+    options = {
+      region = options.region or from_environment("DIGITALOCEAN_REGION", "fra1"),
+      size = options.size or from_environment("DIGITALOCEAN_SIZE", "s-1vcpu-1gb"),
+      vpc = options.vpc, monitoring = options.monitoring ~= false,
+      ssh_keys = options.ssh_keys or {},
+    },
+  }, Driver)
+end
+
+---Tells what keeps this account from making a machine, and what to do about it. Raises `auth`.
+---@async
+---@return { name: string, ok: boolean, message: string, remedy: string? }[]
+function Driver:check()
+  return preflight.check(self, { machines = 1 })
+end
+
+Driver.preflight = preflight.require
+
+Driver.create_machine = droplets.create
+Driver.create_machines = droplets.create_many
+Driver.machines = droplets.list
+Driver.machine = droplets.get
+Driver.find_machine = droplets.find
+Driver.await_machine = droplets.await
+Driver.power_off = droplets.power_off
+Driver.destroy_machine = droplets.destroy
+
+Driver.find_base = images.find_base
+Driver.base_image = images.base
+Driver.images = images.list
+Driver.find_image = images.find
+Driver.snapshot = images.snapshot
+Driver.copy_image = images.copy
+Driver.destroy_image = images.destroy
+
+Driver.addresses = addresses.list
+Driver.address = addresses.find
+Driver.known_addresses = addresses.known
+Driver.create_address = addresses.create
+Driver.assign_address = addresses.assign
+Driver.destroy_address = addresses.destroy
+
+---Sends any request, for what this driver has no words for.
+---@async
+---@param method string
+---@param path string "/v2/…", or without the /v2
+---@param body? table
+---@return table|boolean answer
+function Driver:request(method, path, body)
+  if path:sub(1, 4) ~= "/v2/" then path = "/v2" .. path end
+  return self.api:call(method, path, body)
+end
+
+return digitalocean
