@@ -10,6 +10,7 @@ local account = {}
 local Tags = {}
 Tags.__index = Tags
 
+---Makes what knows the account's tags.
 ---@param client kiln.digitalocean.Api
 ---@return kiln.digitalocean.Tags
 function account.tags(client)
@@ -45,6 +46,7 @@ end
 local Keys = {}
 Keys.__index = Keys
 
+---Makes what knows the account's SSH keys.
 ---@param client kiln.digitalocean.Api
 ---@return kiln.digitalocean.Keys
 function account.keys(client)
@@ -69,9 +71,8 @@ function Keys:fingerprint(public)
       read = function() return true end,
       find = function() return self.api:find(path) and true or nil end,
     })
-    if not ok and not ((err.said or ""):find("already in use", 1, true) and self.api:find(path)) then
-      error(err, 0)
-    end
+    local there = not ok and (err.said or ""):find("already in use", 1, true)
+    if not ok and not (there and self.api:find(path)) then error(err, 0) end
   end
   self.known[fingerprint] = true
   return fingerprint
@@ -81,6 +82,7 @@ end
 local Project = {}
 Project.__index = Project
 
+---Makes what puts things into a project.
 ---@param client kiln.digitalocean.Api
 ---@param name? string a project's name or id; things stay in the default project without one
 ---@return kiln.digitalocean.Project

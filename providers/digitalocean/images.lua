@@ -60,8 +60,8 @@ end
 function images.base(self, name)
   local row = images.find_base(self, name)
   if row then return row end
-  error_.raise { kind = "not_found", message = ("DigitalOcean has no base image '%s' (asked for %s); "
-    .. "`doctl compute image list-distribution` lists them"):format(name, slug_of(name)) }
+  error_.raise { kind = "not_found", message = ("DigitalOcean has no base image '%s' (asked for "
+    .. "%s); `doctl compute image list-distribution` lists them"):format(name, slug_of(name)) }
 end
 
 ---Lists the account's snapshots that kiln made and that are whole, oldest first.

@@ -54,7 +54,7 @@ end
 ---@param opts { base: string, many: integer?, after: (fun(driver: table))? }
 local function conformance(name, make_driver, opts)
   describe(name, function()
-    local driver, base
+    local driver, base, images_before
     local serial = 0
 
     local function spec(fields)
@@ -67,9 +67,15 @@ local function conformance(name, make_driver, opts)
       return made
     end
 
+    ---Waits until a machine runs and has an address.
+    local function up(row)
+      return driver.await_machine and driver:await_machine(row.id) or driver:machine(row.id)
+    end
+
     setup(function()
       driver = make_driver()
       base = driver:base_image(opts.base)
+      images_before = ids_of(driver:images())
     end)
 
     teardown(function()
@@ -124,7 +130,8 @@ local function conformance(name, make_driver, opts)
       local seen = {}
       for index, row in ipairs(made) do
         assert.equal(wanted[index].name, row.name)
-        local address = driver:machine(row.id).address
+        local address = check_shape("machine", up(row)).address
+        assert.matches("^%d+%.%d+%.%d+%.%d+$", address)
         assert.is_nil(seen[address])
         seen[address] = true
       end
@@ -192,7 +199,7 @@ local function conformance(name, make_driver, opts)
         pending "this cloud has no floating addresses"
         return
       end
-      local first, second = driver:create_machine(spec()), driver:create_machine(spec())
+      local first, second = up(driver:create_machine(spec())), up(driver:create_machine(spec()))
       local made = check_shape("address", driver:create_address { name = "spec", token = "t" })
       assert.equal("spec", made.name)
       assert.is_nil(made.target)
@@ -217,7 +224,7 @@ local function conformance(name, make_driver, opts)
 
     it("leaves nothing", function()
       assert.same({}, driver:machines { tag = "kiln_spec" })
-      assert.same({ base.id }, ids_of(driver:images()))
+      assert.same(images_before, ids_of(driver:images()))
       if driver.capabilities.addresses then assert.same({}, driver:addresses()) end
     end)
   end)

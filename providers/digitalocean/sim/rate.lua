@@ -64,7 +64,7 @@ function Rate:count(now)
   local headers = {
     ["ratelimit-limit"] = ("%d"):format(self.limits.hour),
     ["ratelimit-remaining"] = ("%d"):format(self.limits.hour - (self.last - self.first + 1)),
-    ["ratelimit-reset"] = ("%d"):format((self.times[self.first] or now) + 3600 // 1),
+    ["ratelimit-reset"] = ("%d"):format(((self.times[self.first] or now) + 3600) // 1 | 0),
   }
   if burst and not full then
     headers["retry-after"] = ("%d"):format(math.max(1, math.ceil(oldest + 60 - now)))
