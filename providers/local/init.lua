@@ -45,6 +45,7 @@ end
 function local_.new(options)
   local dir = options.dir or site_folder()
   local kept = proc.getenv "KILN_LOCAL_BASE"
+  machine.reach(dir) -- a resumed run knows addresses that this process has not asked for
   local archives = options.archives or (kept and kept ~= "" and absolute(kept)) or dir .. "/base"
   return setmetatable({
     name = "local", capabilities = capabilities, site = { dir = dir, archives = archives },

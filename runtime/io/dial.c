@@ -1,6 +1,8 @@
 // Opens a TCP connection without blocking the loop.
 #include "io/dial.h"
 
+#include "io/route.h"
+
 #include <assert.h>
 #include <errno.h>
 #include <netdb.h>
@@ -137,7 +139,7 @@ static void try_next(kl_dial *dial)
     while (dial->next != NULL) {
         const struct addrinfo *address = dial->next;
         dial->next = address->ai_next;
-        int fd = socket(address->ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+        int fd = kl_route_socket(address->ai_addr, SOCK_STREAM | SOCK_NONBLOCK, 0);
         if (fd >= 0 &&
             (connect(fd, address->ai_addr, address->ai_addrlen) == 0 || errno == EINPROGRESS)) {
             attempt_watch(dial, fd);

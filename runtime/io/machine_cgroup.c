@@ -24,8 +24,7 @@ static bool is_cgroup2(const char *path)
     return statfs(path, &fs) == 0 && fs.f_type == CGROUP2_MAGIC;
 }
 
-// Where the host's cgroup2 hierarchy is; mounted for us when the host has none.
-static const char *hierarchy(void)
+const char *kl_cgroup_hierarchy(void)
 {
     static const char own[] = "/run/kiln/cgroup";
     if (is_cgroup2("/sys/fs/cgroup"))
@@ -41,10 +40,9 @@ static const char *hierarchy(void)
 
 bool kl_cgroup_path(char *out, size_t size, const kl_site *site, const char *name)
 {
-    const char *base = hierarchy();
-    if (base != NULL)
-        snprintf(out, size, "%s/kiln-%s%s%s", base, site->tag, name[0] != '\0' ? "/" : "", name);
-    return base != NULL;
+    if (site->group[0] != '\0')
+        snprintf(out, size, "%s%s%s", site->group, name[0] != '\0' ? "/" : "", name);
+    return site->group[0] != '\0';
 }
 
 static bool make_one(const char *path, kl_failure *failure)
@@ -59,8 +57,7 @@ bool kl_cgroup_make(char *out, size_t size, const kl_site *site, const char *nam
                     kl_failure *failure)
 {
     if (!kl_cgroup_path(out, size, site, "")) {
-        kl_failure_set(failure, "unsupported", 0,
-                       "no cgroup2 hierarchy, and none can be mounted (are we root?)");
+        kl_failure_set(failure, "unsupported", 0, "the site has no control group");
         return false;
     }
     if (!make_one(out, failure))

@@ -36,19 +36,17 @@ static void check_kernel(void)
 
 static void check_program(const char *name, const char *package, const char *what_for)
 {
-    char message[128], remedy[128];
-    char *const argv[] = {"sh", "-c", "command -v \"$0\" >/dev/null", (char *)(uintptr_t)name,
-                          NULL};
-    kl_command command = {.argv = argv};
-    kl_failure ignored;
-    snprintf(message, sizeof message, "%s", what_for);
+    char remedy[128];
     snprintf(remedy, sizeof remedy, "apt-get install %s", package);
-    answer_check(name, kl_command_run(&command, NULL, &ignored), message, remedy);
+    answer_check(name, kl_command_exists(name), what_for, remedy);
 }
 
 // In a child: an overlay with user attributes in a user namespace, in the site's own file system.
 static int try_overlay(const kl_site *site)
 {
+    char uids[32], gids[32];
+    snprintf(uids, sizeof uids, "0 %u 1", (unsigned)geteuid());
+    snprintf(gids, sizeof gids, "0 %u 1", (unsigned)getegid());
     if (chdir(site->dir) != 0 || mkdir(".check", 0700) != 0)
         return 1;
     if (chdir(".check") != 0 || mkdir("low", 0700) != 0 || mkdir("up", 0700) != 0 ||
@@ -56,9 +54,9 @@ static int try_overlay(const kl_site *site)
         return 1;
     if (unshare(CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWNET) != 0)
         return 2;
-    static const char *const maps[][2] = {{"/proc/self/uid_map", "0 0 1"},
-                                          {"/proc/self/setgroups", "deny"},
-                                          {"/proc/self/gid_map", "0 0 1"}};
+    const char *const maps[][2] = {{"/proc/self/uid_map", uids},
+                                   {"/proc/self/setgroups", "deny"},
+                                   {"/proc/self/gid_map", gids}};
     for (size_t i = 0; i < sizeof maps / sizeof maps[0]; i++) {
         int fd = open(maps[i][0], O_WRONLY | O_CLOEXEC);
         if (fd < 0 || write(fd, maps[i][1], strlen(maps[i][1])) < 0)
@@ -93,27 +91,74 @@ static void check_namespaces(const kl_site *site)
                      "put the site on ext4, xfs or btrfs (KILN_LOCAL_DIR), on Linux 5.11 or newer");
 }
 
+static bool nothing(const void *ctx, kl_buf *out, kl_failure *failure)
+{
+    (void)ctx;
+    (void)out;
+    (void)failure;
+    return true;
+}
+
+// A user namespace with all the ids of machines.
+static void check_ids(const kl_site *site)
+{
+    kl_site fresh = *site;
+    kl_failure failure = {0};
+    kl_buf map = {0};
+    char message[160];
+    fresh.router = 0;
+    bool ok = kl_ids_describe(&fresh, &map, &failure) &&
+              kl_inside(&fresh, "", nothing, NULL, NULL, &failure);
+    unsigned first = 0;
+    if (ok && site->ordinary)
+        sscanf(kl_buf_text(&map), "%*u %*u %*u %*u %u", &first);
+    if (site->ordinary)
+        snprintf(message, sizeof message, "root of machines is the user %u, others are from %u on",
+                 (unsigned)site->uid, first);
+    else
+        snprintf(message, sizeof message, "ids of machines are %u to %u on the host",
+                 (unsigned)site->uid, (unsigned)site->uid + KL_IDS - 1);
+    answer_check("ids", ok, ok ? message : "host ids for the users of machines", failure.message);
+    kl_buf_free(&map);
+}
+
 static void check_cgroup(const kl_site *site)
 {
+    kl_site mine = *site;
     char path[PATH_MAX], file[PATH_MAX + 16];
     kl_failure failure = {0};
-    bool made = kl_cgroup_make(path, sizeof path, site, "check", &failure);
-    snprintf(file, sizeof file, "%s/cgroup.kill", path);
+    bool made = kl_cgroup_choose(&mine, &failure) &&
+                kl_cgroup_make(path, sizeof path, &mine, "check", &failure);
+    snprintf(file, sizeof file, "%s/cgroup.kill", made ? path : "");
     bool kill = made && access(file, W_OK) == 0;
     if (made)
         rmdir(path);
-    if (kl_cgroup_path(path, sizeof path, site, ""))
+    if (made && kl_cgroup_path(path, sizeof path, &mine, ""))
         rmdir(path);
-    answer_check("cgroup2", kill, "a control group that can be killed",
-                 made ? "Linux 5.14 or newer"
-                      : "mount cgroup2, or run where /sys/fs/cgroup is "
-                        "writable (a privileged container)");
+    answer_check("cgroup2", kill, "a control group that can be divided and killed",
+                 made             ? "Linux 5.14 or newer"
+                 : site->ordinary ? failure.message
+                                  : "mount cgroup2, or run where /sys/fs/cgroup is "
+                                    "writable (a privileged container)");
 }
 
-// In a network namespace of its own: a bridge, a cable, a floating-address map.
+// pasta makes a network device by it.
+static void check_tun(void)
+{
+    int fd = open("/dev/net/tun", O_RDWR | O_CLOEXEC);
+    if (fd >= 0)
+        close(fd);
+    answer_check("tun", fd >= 0, "/dev/net/tun, by which machines reach package mirrors",
+                 geteuid() == 0
+                     ? "modprobe tun; in a container, hand /dev/net/tun in"
+                     : "as root: modprobe tun; chmod 0666 /dev/net/tun (what udev does)");
+}
+
+// In user and network namespaces of its own: a bridge, a cable, a floating-address map.
 static void check_network(void)
 {
     char *const argv[] = {"unshare",
+                          "-r",
                           "-n",
                           "sh",
                           "-ec",
@@ -137,11 +182,14 @@ static void check_inotify(void)
 {
     static const char file[] = "/proc/sys/fs/inotify/max_user_instances";
     char text[32] = "0", message[96];
-    int fd = open(file, O_RDWR | O_CLOEXEC);
+    int fd = open(file, O_RDONLY | O_CLOEXEC);
     ssize_t got = fd >= 0 ? read(fd, text, sizeof text - 1) : 0;
+    if (fd >= 0)
+        close(fd);
     text[got > 0 ? got : 0] = '\0';
     int limit = atoi(text);
-    bool raised = limit < 1024 && fd >= 0 && pwrite(fd, "1024", 4, 0) == 4;
+    fd = limit < 1024 ? open(file, O_WRONLY | O_CLOEXEC) : -1;
+    bool raised = fd >= 0 && write(fd, "1024", 4) == 4;
     if (fd >= 0)
         close(fd);
     snprintf(message, sizeof message, "%d inotify instances a user%s", raised ? 1024 : limit,
@@ -150,19 +198,29 @@ static void check_inotify(void)
                  "sysctl fs.inotify.max_user_instances=1024 (128 are enough for 16 machines)");
 }
 
+// The folder of the site, and what is tried in it.
+static void check_site(kl_site *site, const char *dir)
+{
+    kl_failure failure = {0};
+    bool opened = kl_site_open(site, dir, &failure);
+    answer_check("site", opened, dir, failure.message);
+    if (!opened)
+        return;
+    check_namespaces(site);
+    check_ids(site);
+    check_cgroup(site);
+}
+
 bool kl_machine_check(kl_site *site, const kl_fields *request, kl_failure *failure)
 {
-    (void)request;
     (void)failure;
     check_kernel();
-    answer_check("root", geteuid() == 0, "the rights to make machines",
-                 "run kiln as root (sudo -E kiln …): machines of ordinary users come later");
-    if (geteuid() == 0) {
-        check_namespaces(site);
-        check_cgroup(site);
-        check_network();
-        check_inotify();
-    }
+    check_site(site, kl_fields_get(request, "dir"));
+    check_network();
+    check_tun();
+    check_inotify();
+    if (site->ordinary)
+        check_program("newuidmap", "uidmap", "ids for the users of machines");
     check_program("ip", "iproute2", "the network of machines");
     check_program("nft", "nftables", "floating addresses");
     check_program("tar", "tar", "unpacking and freezing images");

@@ -14,17 +14,51 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-bool kl_enter(pid_t pid, int flags)
+// Root of the namespace: the capabilities stay, and files that we make are the machine's.
+static bool become_root(void)
 {
-    int fd = (int)syscall(SYS_pidfd_open, pid, 0);
-    if (fd < 0 || setns(fd, flags) != 0)
-        return false;
-    close(fd);
-    if ((flags & CLONE_NEWUSER) == 0)
-        return true;
-    // Root of the namespace: the capabilities stay, and files that we make are the machine's.
     return setgroups(0, NULL) == 0 && setresgid(0, 0, 0) == 0 && setresuid(0, 0, 0) == 0 &&
            prctl(PR_SET_DUMPABLE, 1) == 0;
+}
+
+bool kl_enter(pid_t pid, int flags)
+{
+    if (pid == 0)
+        return become_root();
+    int fd = (int)syscall(SYS_pidfd_open, pid, 0);
+    bool ok = fd >= 0 && setns(fd, CLONE_NEWUSER | flags) == 0;
+    if (fd >= 0)
+        close(fd);
+    return ok && become_root();
+}
+
+bool kl_enter_outside(pid_t router)
+{
+    char path[64];
+    snprintf(path, sizeof path, "/proc/%d/fd/%d", (int)router, KL_ROUTER_OUTSIDE);
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    bool ok = fd >= 0 && kl_enter(router, 0) && setns(fd, CLONE_NEWNET) == 0;
+    if (fd >= 0)
+        close(fd);
+    return ok;
+}
+
+bool kl_command_exists(const char *name)
+{
+    char *const argv[] = {"sh", "-c", "command -v \"$0\" >/dev/null", (char *)(uintptr_t)name,
+                          NULL};
+    kl_command command = {.argv = argv};
+    kl_failure ignored;
+    return kl_command_run(&command, NULL, &ignored);
+}
+
+static bool enter(const kl_command *command)
+{
+    if (command->inside == 0)
+        return true;
+    if (command->net == KL_NET_OUTSIDE)
+        return kl_enter_outside(command->inside);
+    return kl_enter(command->inside, command->net == KL_NET_ITS ? CLONE_NEWNET : 0);
 }
 
 static bool join_cgroup(const char *cgroup)
@@ -43,11 +77,7 @@ static void become(const kl_command *command, int input, int output)
 {
     bool ready = command->cgroup == NULL || join_cgroup(command->cgroup);
     ready = ready && (command->dir == NULL || chdir(command->dir) == 0);
-    if (ready && command->netns != 0)
-        ready = kl_enter(command->netns, CLONE_NEWNET);
-    if (ready && command->userns != 0)
-        ready = kl_enter(command->userns, CLONE_NEWUSER);
-    if (ready) {
+    if (ready && enter(command)) {
         signal(SIGPIPE, SIG_DFL);
         dup2(input, STDIN_FILENO);
         dup2(output, STDOUT_FILENO);

@@ -62,8 +62,8 @@ static void answer_image(const char *name, const kl_fields *meta)
     kl_fields_free(&row);
 }
 
-// Writes lowers and meta into the folder `part`, and brings it and `layer` to the disk.
-static bool describe(const kl_site *site, const char *part, const char *layer, const char *lowers,
+// Writes lowers and meta into the folder `part`, and brings all of the site to the disk.
+static bool describe(const kl_site *site, const char *part, const char *lowers,
                      const kl_fields *meta, kl_failure *failure)
 {
     char path[PATH_MAX];
@@ -73,12 +73,9 @@ static bool describe(const kl_site *site, const char *part, const char *layer, c
     kl_site_path(site, path, sizeof path, "images/%s/meta", part);
     if (!kl_fields_save(meta, path, failure))
         return false;
-    int fd = open(layer, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    bool synced = fd >= 0 && syncfs(fd) == 0;
+    bool synced = syncfs(site->lock) == 0;
     if (!synced)
-        kl_failure_errno(failure, errno, layer);
-    if (fd >= 0)
-        close(fd);
+        kl_failure_errno(failure, errno, path);
     return synced;
 }
 
@@ -123,8 +120,7 @@ static bool make_part(const kl_site *site, const char *part, bool with_fs, kl_fa
     char path[PATH_MAX];
     for (int i = 0; i < (with_fs ? 2 : 1); i++) {
         kl_site_path(site, path, sizeof path, i == 0 ? "images/%s" : "images/%s/fs", part);
-        if ((mkdir(path, 0755) != 0 && errno != EEXIST) ||
-            chown(path, KL_SITE_UID, KL_SITE_UID) != 0) {
+        if ((mkdir(path, 0755) != 0 && errno != EEXIST) || chown(path, site->uid, site->gid) != 0) {
             kl_failure_errno(failure, errno, path);
             return false;
         }
@@ -158,11 +154,8 @@ bool kl_image_unpack(kl_site *site, const kl_fields *request, kl_failure *failur
     if (exists(site, "images/%s", name))
         return answer_existing(site, name, failure);
     snprintf(part, sizeof part, ".%s.part", name);
-    kl_site_path(site, target, sizeof target, "images/%s", part);
-    kl_failure ignored;
-    if (access(target, F_OK) == 0)
-        kl_files_remove(target, true, &ignored);
-    if (!kl_site_up(site, failure) || !make_part(site, part, true, failure))
+    if (!kl_site_up(site, failure) || !kl_inside_remove(site, "images", part, failure) ||
+        !make_part(site, part, true, failure))
         return false;
     // The namespace's root may not reach the archive: it comes on standard input.
     kl_site_path(site, target, sizeof target, "images/%s/fs", part);
@@ -170,11 +163,10 @@ bool kl_image_unpack(kl_site *site, const kl_fields *request, kl_failure *failur
         "tar", "--numeric-owner", "--exclude=./dev/*", "-xf", "-", is_zstd(tar) ? "--zstd" : NULL,
         NULL};
     kl_command command = {
-        .argv = extract, .input_file = tar, .userns = site->router, .dir = target};
+        .argv = extract, .input_file = tar, .inside = site->router, .dir = target};
     kl_fields meta = {0};
     finish_meta(&meta, request);
-    bool ok = kl_command_run(&command, NULL, failure) &&
-              describe(site, part, target, "", &meta, failure) &&
+    bool ok = kl_command_run(&command, NULL, failure) && describe(site, part, "", &meta, failure) &&
               publish(site, part, name, failure);
     if (ok)
         answer_image(name, &meta);
@@ -192,14 +184,14 @@ static bool clean(const kl_site *site, const char *machine, const char *image, k
 }
 
 // The digest and size of a layer: of a tar archive with everything in a fixed order.
-static bool digest_layer(const char *dir, kl_fields *meta, kl_failure *failure)
+static bool digest_layer(const void *ctx, kl_buf *out, kl_failure *failure)
 {
-    char command[PATH_MAX + 200], block[65536], text[EVP_MAX_MD_SIZE * 2 + 1];
+    char command[200], block[65536];
     unsigned char digest[EVP_MAX_MD_SIZE];
     unsigned int size = 0;
     long long bytes = 0;
     size_t got;
-    if (setenv("KILN_LAYER", dir, 1) != 0) // by the environment: a path is never shell text
+    if (setenv("KILN_LAYER", ctx, 1) != 0) // by the environment: a path is never shell text
         return false;
     snprintf(command, sizeof command,
              "exec tar --sort=name --numeric-owner --xattrs --xattrs-include='user.overlay.*' "
@@ -216,15 +208,28 @@ static bool digest_layer(const char *dir, kl_fields *meta, kl_failure *failure)
     if (in != NULL && pclose(in) != 0)
         ok = false;
     if (!ok) {
-        kl_failure_set(failure, "io", 0, "tar cannot read %s", dir);
+        kl_failure_set(failure, "io", 0, "tar cannot read %s", (const char *)ctx);
         return false;
     }
     for (unsigned i = 0; i < size; i++)
-        snprintf(text + 2 * i, 3, "%02x", digest[i]);
-    kl_fields_add(meta, "digest", text);
-    snprintf(text, sizeof text, "%lld", bytes);
-    kl_fields_add(meta, "bytes", text);
+        kl_buf_printf(out, "%02x", digest[i]);
+    kl_buf_printf(out, " %lld", bytes);
     return true;
+}
+
+// As the root of the machines: so the ids in it are theirs, on every host and for every user.
+static bool add_digest(const kl_site *site, const char *layer, kl_fields *meta, kl_failure *failure)
+{
+    kl_buf text = {0};
+    char digest[EVP_MAX_MD_SIZE * 2 + 1], bytes[32];
+    bool ok = kl_inside(site, "", digest_layer, layer, &text, failure) &&
+              sscanf(kl_buf_text(&text), "%128s %31s", digest, bytes) == 2;
+    if (ok) {
+        kl_fields_add(meta, "digest", digest);
+        kl_fields_add(meta, "bytes", bytes);
+    }
+    kl_buf_free(&text);
+    return ok;
 }
 
 // "parent\nits lowers…", what the new image stands on.
@@ -236,11 +241,17 @@ static bool lowers_of(const kl_site *site, const char *parent, kl_buf *out, kl_f
     return kl_files_read(out, path, 65536, failure);
 }
 
-static bool take_upper(const char *upper, const char *layer, kl_failure *failure)
+typedef struct move {
+    const char *from, *to;
+} move;
+
+static bool take_upper(const void *ctx, kl_buf *out, kl_failure *failure)
 {
-    if (rename(upper, layer) == 0)
+    (void)out;
+    const move *self = ctx;
+    if (rename(self->from, self->to) == 0)
         return true;
-    kl_failure_errno(failure, errno, layer);
+    kl_failure_errno(failure, errno, self->to);
     return false;
 }
 
@@ -250,20 +261,23 @@ static bool freeze(const kl_site *site, const kl_fields *request, const char *pa
                    kl_failure *failure)
 {
     const char *machine = kl_fields_get(request, "name"), *name = kl_fields_get(request, "image");
-    char part[160], upper[PATH_MAX], layer[PATH_MAX];
+    char part[160], upper[160], layer[192], path[PATH_MAX];
     kl_fields meta = {0};
     kl_buf lowers = {0};
     snprintf(part, sizeof part, ".%s.part", name);
-    kl_site_path(site, upper, sizeof upper, "machines/%s/upper", machine);
-    kl_site_path(site, layer, sizeof layer, "images/%s/fs", part);
-    bool taken = access(layer, F_OK) == 0;
-    const char *now = taken ? layer : upper;
+    snprintf(upper, sizeof upper, "machines/%s/upper", machine);
+    snprintf(layer, sizeof layer, "images/%s/fs", part);
+    const move taking = {upper, layer};
+    kl_site_path(site, path, sizeof path, "%s", layer);
+    bool taken = access(path, F_OK) == 0;
     finish_meta(&meta, request);
     bool ok = (taken || clean(site, machine, parent, failure)) &&
-              make_part(site, part, false, failure) && digest_layer(now, &meta, failure) &&
+              make_part(site, part, false, failure) &&
+              add_digest(site, taken ? layer : upper, &meta, failure) &&
               lowers_of(site, parent, &lowers, failure) &&
-              describe(site, part, now, kl_buf_text(&lowers), &meta, failure) &&
-              (taken || take_upper(upper, layer, failure)) && publish(site, part, name, failure);
+              describe(site, part, kl_buf_text(&lowers), &meta, failure) &&
+              (taken || kl_inside(site, "", take_upper, &taking, NULL, failure)) &&
+              publish(site, part, name, failure);
     if (ok)
         answer_image(name, &meta);
     kl_buf_free(&lowers);

@@ -89,10 +89,6 @@ bool kl_image_remove(kl_site *site, const kl_fields *request, kl_failure *failur
         ok = false;
     }
     kl_site_unlock(site);
-    kl_failure local = {0};
-    if (ok && access(to, F_OK) == 0 && !kl_files_remove(to, true, &local)) {
-        *failure = local;
-        ok = false;
-    }
-    return ok;
+    snprintf(to, sizeof to, ".%s.gone", name);
+    return ok && kl_inside_remove(site, "images", to, failure);
 }

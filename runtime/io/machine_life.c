@@ -94,7 +94,7 @@ static bool upper_folder(const kl_site *site, const char *name, const char *belo
     kl_site_path(site, path, sizeof path, "machines/%s%s%s", name, below[0] != '\0' ? "/" : "",
                  below);
     if ((mkdir(path, mode) == 0 || errno == EEXIST) && chmod(path, mode) == 0 &&
-        chown(path, KL_SITE_UID, KL_SITE_UID) == 0)
+        chown(path, site->uid, site->gid) == 0)
         return true;
     kl_failure_errno(failure, errno, path);
     return false;
@@ -107,7 +107,7 @@ static bool upper_file(const kl_site *site, const char *name, const char *below,
     kl_site_path(site, path, sizeof path, "machines/%s/upper/%s", name, below);
     if (!kl_files_write(path, text, strlen(text), mode, KL_FILES_REPLACE, failure))
         return false;
-    if (chown(path, KL_SITE_UID, KL_SITE_UID) == 0)
+    if (chown(path, site->uid, site->gid) == 0)
         return true;
     kl_failure_errno(failure, errno, path);
     return false;
@@ -170,12 +170,7 @@ static bool remove_machine(const kl_site *site, const char *name, kl_failure *fa
     char path[PATH_MAX];
     if (kl_cgroup_path(path, sizeof path, site, name) && !kl_cgroup_destroy(path, failure))
         return false;
-    kl_site_path(site, path, sizeof path, "machines/%s", name);
-    kl_failure local = {0};
-    if (kl_files_remove(path, true, &local) || strcmp(local.kind, "not_found") == 0)
-        return true;
-    *failure = local;
-    return false;
+    return kl_inside_remove(site, "machines", name, failure);
 }
 
 // What is there under the name: 1 the same machine, whole; 0 nothing any more; -1 another, or
@@ -312,53 +307,10 @@ bool kl_machine_start(kl_site *site, const kl_fields *request, kl_failure *failu
     return ok;
 }
 
-// The machine's PID 1, in our numbers; 0: unknown.
-static pid_t init_of(const kl_site *site, const char *name)
-{
-    char path[PATH_MAX];
-    kl_buf text = {0};
-    kl_failure ignored;
-    kl_site_path(site, path, sizeof path, "machines/%s/pid", name);
-    pid_t pid = kl_files_read(&text, path, 64, &ignored) ? atoi(kl_buf_text(&text)) : 0;
-    kl_buf_free(&text);
-    return pid > 1 ? pid : 0;
-}
-
-static bool reattach(const kl_site *site, const char *name, kl_failure *failure)
-{
-    kl_fields meta = {0};
-    kl_failure ignored;
-    bool ok = load_meta(site, name, &meta, failure);
-    const char *address = kl_fields_get(&meta, "address");
-    pid_t pid = init_of(site, name);
-    if (ok && address != NULL && pid != 0 && is_running(site, name)) {
-        // The kernel may not have taken the old cable's end away yet.
-        char *const argv[] = {"ip", "link", "del", "eth0", NULL};
-        kl_command remove = {.argv = argv, .netns = pid};
-        kl_command_run(&remove, NULL, &ignored);
-        ok = kl_net_attach(site, pid, address, failure);
-    }
-    kl_fields_free(&meta);
-    return ok;
-}
-
-bool kl_machine_reattach(const kl_site *site, kl_failure *failure)
-{
-    char path[PATH_MAX];
-    bool ok = true;
-    kl_site_path(site, path, sizeof path, "machines");
-    DIR *dir = opendir(path);
-    for (struct dirent *entry; ok && dir != NULL && (entry = readdir(dir)) != NULL;)
-        ok = entry->d_name[0] == '.' || reattach(site, entry->d_name, failure);
-    if (dir != NULL)
-        closedir(dir);
-    return ok;
-}
-
 // systemd takes SIGRTMIN+4 for an orderly power-off (systemd(1)).
 static bool ask_to_stop(const kl_site *site, const char *name, kl_failure *failure)
 {
-    pid_t pid = init_of(site, name);
+    pid_t pid = kl_machine_init(site, name);
     if (pid != 0 && kill(pid, SIGRTMIN + 4) != 0 && errno != ESRCH) {
         kl_failure_errno(failure, errno, "kill");
         return false;

@@ -132,18 +132,20 @@ static bool connections(kl_site *site, const kl_fields *request, kl_failure *fai
 
 typedef bool verb(kl_site *site, const kl_fields *request, kl_failure *failure);
 
+// What starts processes that live on must be where the site's control group can be joined.
 static const struct {
     const char *name;
     verb *run;
+    bool starts;
 } verbs[] = {
-    {"check", kl_machine_check},         {"network_up", network_up},
-    {"network_down", network_down},      {"create", kl_machine_create},
-    {"list", kl_machine_list},           {"start", kl_machine_start},
-    {"power_off", kl_machine_power_off}, {"destroy", kl_machine_destroy},
-    {"address_set", address_set},        {"addresses", addresses},
-    {"connections", connections},        {"unpack", kl_image_unpack},
-    {"freeze", kl_image_freeze},         {"images", kl_image_list},
-    {"remove", kl_image_remove},
+    {"check", kl_machine_check, true},          {"network_up", network_up, true},
+    {"network_down", network_down, false},      {"create", kl_machine_create, true},
+    {"list", kl_machine_list, false},           {"start", kl_machine_start, true},
+    {"power_off", kl_machine_power_off, false}, {"destroy", kl_machine_destroy, false},
+    {"address_set", address_set, true},         {"addresses", addresses, false},
+    {"connections", connections, false},        {"unpack", kl_image_unpack, true},
+    {"freeze", kl_image_freeze, true},          {"images", kl_image_list, false},
+    {"remove", kl_image_remove, false},
 };
 
 static bool dispatch(const char *name, const kl_fields *request, kl_failure *failure)
@@ -154,13 +156,14 @@ static bool dispatch(const char *name, const kl_fields *request, kl_failure *fai
         kl_failure_set(failure, "invalid", 0, "no site");
         return false;
     }
-    if (strcmp(name, "check") == 0 && geteuid() != 0)
-        return kl_machine_check(&site, request, failure);
-    if (!kl_site_open(&site, dir, failure))
-        return false;
+    if (!kl_site_open(&site, dir, failure) && strcmp(name, "check") != 0)
+        return false; // the check tells
     for (size_t i = 0; i < sizeof verbs / sizeof verbs[0]; i++) {
-        if (strcmp(verbs[i].name, name) == 0)
-            return verbs[i].run(&site, request, failure);
+        if (strcmp(verbs[i].name, name) != 0)
+            continue;
+        if (verbs[i].starts && site.ordinary && !kl_cgroup_is_joinable(&site))
+            kl_cgroup_enter_scope(&site, name, request);
+        return verbs[i].run(&site, request, failure);
     }
     kl_failure_set(failure, "invalid", 0, "no verb '%s'", name);
     return false;
@@ -171,6 +174,8 @@ int kl_machine_main(int argc, char **argv)
     signal(SIGPIPE,
            SIG_IGN); // kiln may end or lose its patience; the work is finished all the same
     signal(SIGTERM, SIG_IGN);
+    if (argc > 2 && strcmp(argv[2], "portal") == 0)
+        return kl_portal_main(argc, argv);
     kl_fields request = {0};
     kl_failure failure = {0};
     char block[4096];

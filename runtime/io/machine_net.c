@@ -1,6 +1,7 @@
 // The network of a site. One router namespace has everything: the bridge of the machines, the map
-// of floating addresses, the way out. The host gets one cable and two routes; its firewall,
-// forwarding and bridges stay as they are.
+// of floating addresses, the way out. Outside of it, on the host or in the namespace of an ordinary
+// user, there is one cable and two routes; the host's firewall, forwarding and bridges stay as they
+// are.
 #include "io/machine.h"
 
 #include "io/files.h"
@@ -14,36 +15,35 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-static bool has_program(const char *name)
-{
-    static const char *const places[] = {"/usr/sbin", "/usr/bin", "/sbin", "/bin",
-                                         "/usr/local/bin"};
-    char path[PATH_MAX];
-    for (size_t i = 0; i < sizeof places / sizeof places[0]; i++) {
-        snprintf(path, sizeof path, "%s/%s", places[i], name);
-        if (access(path, X_OK) == 0)
-            return true;
-    }
-    return false;
-}
-
-static bool batch(pid_t netns, const char *lines, kl_failure *failure)
+static bool batch(pid_t inside, const char *lines, kl_failure *failure)
 {
     char *const argv[] = {"ip", "-batch", "-", NULL};
-    kl_command command = {.argv = argv, .input = lines, .netns = netns};
+    kl_command command = {.argv = argv, .input = lines, .inside = inside, .net = KL_NET_ITS};
     return kl_command_run(&command, NULL, failure);
 }
 
-static bool rules(pid_t netns, const char *text, kl_failure *failure)
+// On the other side of the router: the host, or an ordinary user's namespace.
+static bool batch_outside(const kl_site *site, const char *lines, kl_failure *failure)
+{
+    char *const argv[] = {"ip", "-batch", "-", NULL};
+    kl_command command = {.argv = argv, .input = lines};
+    if (site->ordinary) {
+        command.inside = site->router;
+        command.net = KL_NET_OUTSIDE;
+    }
+    return kl_command_run(&command, NULL, failure);
+}
+
+static bool rules(pid_t inside, const char *text, kl_failure *failure)
 {
     char *const argv[] = {"nft", "-f", "-", NULL};
-    kl_command command = {.argv = argv, .input = text, .netns = netns};
+    kl_command command = {.argv = argv, .input = text, .inside = inside, .net = KL_NET_ITS};
     return kl_command_run(&command, NULL, failure);
 }
 
 // The sysctl files of a network namespace are seen by who is in it. (A missing one is fine: the
 // kernel has no such feature to switch off.)
-static bool set_sysctls(pid_t netns, kl_failure *failure)
+static bool set_sysctls(pid_t router, kl_failure *failure)
 {
     static const struct {
         const char *path, *value;
@@ -55,7 +55,7 @@ static bool set_sysctls(pid_t netns, kl_failure *failure)
     int status = 0;
     pid_t pid = fork();
     if (pid == 0) {
-        if (!kl_enter(netns, CLONE_NEWNET))
+        if (!kl_enter(router, CLONE_NEWNET))
             _exit(1);
         for (size_t i = 0; i < sizeof settings / sizeof settings[0]; i++) {
             int fd = open(settings[i].path, O_WRONLY);
@@ -75,17 +75,15 @@ static bool set_sysctls(pid_t netns, kl_failure *failure)
 // nothing of the host changes. Without the program machines reach each other and the host only.
 static bool start_uplink(const kl_site *site, kl_failure *failure)
 {
-    char netns[64], address[32], gateway[32], resolver[32], cgroup[PATH_MAX];
+    char netns[64], userns[64], address[32], gateway[32], resolver[32], cgroup[PATH_MAX];
     snprintf(netns, sizeof netns, "/proc/%d/ns/net", (int)site->router);
+    snprintf(userns, sizeof userns, "/proc/%d/ns/user", (int)site->router);
     snprintf(address, sizeof address, "10.199.%d.2", site->block + 1);
     snprintf(gateway, sizeof gateway, "10.199.%d.1", site->block + 1);
     snprintf(resolver, sizeof resolver, "10.199.%d.53", site->block + 1);
     char *const argv[] = {"pasta",
                           "--quiet",
-                          "--runas",
-                          "0",
                           "--config-net",
-                          "--netns-only",
                           "--no-netns-quit",
                           "--netns",
                           "/proc/self/fd/0",
@@ -107,12 +105,15 @@ static bool start_uplink(const kl_site *site, kl_failure *failure)
                           "none",
                           "-U",
                           "none",
+                          site->ordinary ? "--userns" : "--netns-only",
+                          site->ordinary ? userns : "--runas",
+                          site->ordinary ? NULL : "0",
                           NULL};
     if (!kl_cgroup_path(cgroup, sizeof cgroup, site, "router"))
         return true;
     // It gives its privileges up before it opens the router's network namespace by path, so it gets
-    // it open, as its standard input. It runs as the host's root, because /dev/net/tun may be
-    // root's alone, and shuts itself in (its own empty root, seccomp).
+    // it open, as its standard input. Of root's site it runs as the host's root, because
+    // /dev/net/tun may be root's alone, and shuts itself in (its own empty root, seccomp).
     kl_command command = {.argv = argv, .input_file = netns, .cgroup = cgroup};
     return kl_command_run(&command, NULL, failure);
 }
@@ -120,7 +121,7 @@ static bool start_uplink(const kl_site *site, kl_failure *failure)
 bool kl_net_has_uplink(const kl_site *site)
 {
     char *const argv[] = {"ip", "link", "show", "up0", NULL};
-    kl_command command = {.argv = argv, .netns = site->router};
+    kl_command command = {.argv = argv, .inside = site->router, .net = KL_NET_ITS};
     kl_failure ignored;
     return kl_command_run(&command, NULL, &ignored);
 }
@@ -196,13 +197,13 @@ bool kl_net_up(const kl_site *site, kl_failure *failure)
                   "    ip saddr 10.199.%d.0/24 ip daddr 10.199.%d.1 drop; }\n"
                   "}\n",
                   b + 2, b + 2, b + 2, b + 1);
-    bool ok = batch(0, kl_buf_text(&host), failure) &&
+    bool ok = batch_outside(site, kl_buf_text(&host), failure) &&
               batch(site->router, kl_buf_text(&inside), failure) &&
               set_sysctls(site->router, failure) &&
               rules(site->router, kl_buf_text(&table), failure) && restore_map(site, failure);
     // Without a way out machines still reach each other and the host: `check` tells.
     kl_failure ignored;
-    if (ok && has_program("pasta"))
+    if (ok && kl_command_exists("pasta"))
         start_uplink(site, &ignored);
     kl_buf_free(&host);
     kl_buf_free(&inside);
@@ -213,8 +214,10 @@ bool kl_net_up(const kl_site *site, kl_failure *failure)
 bool kl_net_down(const kl_site *site, kl_failure *failure)
 {
     char line[64];
+    if (site->ordinary)
+        return true; // all of it goes with the router's namespaces
     snprintf(line, sizeof line, "link del kl-%s\n", site->tag);
-    return batch(0, line, failure);
+    return batch_outside(site, line, failure);
 }
 
 bool kl_net_attach(const kl_site *site, pid_t pid, const char *address, kl_failure *failure)
@@ -251,7 +254,7 @@ static bool is_address(const char *text)
 bool kl_net_assigned(const kl_site *site, kl_buf *out, kl_failure *failure)
 {
     char *const argv[] = {"nft", "list", "map", "ip", "kiln", "fip", NULL};
-    kl_command command = {.argv = argv, .netns = site->router};
+    kl_command command = {.argv = argv, .inside = site->router, .net = KL_NET_ITS};
     kl_buf text = {0};
     bool ok = kl_command_run(&command, &text, failure);
     const char *at = strstr(kl_buf_text(&text), "elements = {");

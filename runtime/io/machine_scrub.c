@@ -11,7 +11,6 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/mount.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 static const char *const removed[] = {
@@ -77,57 +76,39 @@ static bool empty_all(kl_failure *failure)
     return true;
 }
 
-// In the child: in the user namespace, with the merged root as root directory.
-static bool scrub(const kl_site *site, const char *root, const char *options, kl_failure *failure)
+typedef struct merged {
+    char root[128];
+    const char *options; // of the overlay, by paths below the site
+} merged;
+
+// The mount ends with the process.
+static bool scrub(const void *ctx, kl_buf *out, kl_failure *failure)
 {
-    const char *step = "the user namespace";
-    bool ready = chdir(site->dir) == 0 && kl_enter(site->router, CLONE_NEWUSER) &&
-                 unshare(CLONE_NEWNS) == 0 &&
-                 mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0;
-    if (ready) {
-        step = "the machine's root";
-        ready = mount("overlay", root, "overlay", 0, options) == 0 && chroot(root) == 0 &&
-                chdir("/") == 0;
-    }
-    if (!ready) {
-        kl_failure_errno(failure, errno, step);
+    (void)out;
+    const merged *self = ctx;
+    if (unshare(CLONE_NEWNS) != 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) != 0 ||
+        mount("overlay", self->root, "overlay", 0, self->options) != 0 || chroot(self->root) != 0 ||
+        chdir("/") != 0) {
+        kl_failure_errno(failure, errno, "the machine's root");
         return false;
     }
     return remove_all(failure) && empty_all(failure);
 }
 
-// The mount ends with the child's namespace.
 bool kl_scrub(const kl_site *site, const char *machine, const char *layers, kl_failure *failure)
 {
-    kl_buf options = {0}, words = {0};
-    char root[PATH_MAX], block[512];
-    int ends[2], status = 0;
+    kl_buf options = {0};
+    kl_failure local = {0};
+    merged tree;
     kl_buf_printf(&options,
                   "lowerdir=%s,upperdir=machines/%s/upper,workdir=machines/%s/work,userxattr",
                   layers, machine, machine);
-    snprintf(root, sizeof root, "machines/%s/root", machine);
-    pid_t pid = pipe2(ends, O_CLOEXEC) == 0 ? fork() : -1;
-    if (pid == 0) {
-        kl_failure local = {0};
-        bool ok = scrub(site, root, kl_buf_text(&options), &local);
-        if (!ok)
-            dprintf(ends[1], "%s", local.message);
-        _exit(ok ? 0 : 1);
-    }
+    snprintf(tree.root, sizeof tree.root, "machines/%s/root", machine);
+    tree.options = kl_buf_text(&options);
+    bool ok = kl_inside(site, "", scrub, &tree, NULL, &local);
+    if (!ok)
+        kl_failure_set(failure, "io", local.code, "machine %s cannot be cleaned: %.300s", machine,
+                       local.message);
     kl_buf_free(&options);
-    if (pid < 0) {
-        kl_failure_errno(failure, errno, "cleaning");
-        return false;
-    }
-    close(ends[1]);
-    for (ssize_t got; (got = read(ends[0], block, sizeof block)) > 0;)
-        kl_buf_append(&words, block, (size_t)got);
-    close(ends[0]);
-    while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
-        ;
-    if (status != 0)
-        kl_failure_set(failure, "io", 0, "machine %s cannot be cleaned: %.300s", machine,
-                       kl_buf_text(&words));
-    kl_buf_free(&words);
-    return status == 0;
+    return ok;
 }

@@ -24,7 +24,7 @@ typedef struct shim {
     const char *layers;
     int report;  // text of what failed; closed without a word when PID 1 runs
     int attach;  // a byte comes when the cable is there
-    int payload; // cgroup.procs of PID 1's group, opened as the host's root
+    int payload; // cgroup.procs of PID 1's group, opened before the shim is the machines' root
     int pid_file;
 } shim;
 
@@ -175,7 +175,7 @@ static void run_shim(shim *self)
     char byte;
     setsid();
     prctl(PR_SET_NAME, "kiln-machine");
-    if (chdir(self->site->dir) != 0 || !kl_enter(self->site->router, CLONE_NEWUSER))
+    if (chdir(self->site->dir) != 0 || !kl_enter(self->site->router, 0))
         give_up(self, "user namespace");
     if (unshare(CLONE_NEWNS | CLONE_NEWNET) != 0)
         give_up(self, "namespaces");
@@ -198,14 +198,14 @@ static void run_shim(shim *self)
 }
 
 // systemd in the machine must own its group: it makes its own below.
-static bool give_group(const char *path, kl_failure *failure)
+static bool give_group(const kl_site *site, const char *path, kl_failure *failure)
 {
     static const char *const files[] = {"", "/cgroup.procs", "/cgroup.subtree_control",
                                         "/cgroup.threads"};
     char file[PATH_MAX + 32];
     for (size_t i = 0; i < sizeof files / sizeof files[0]; i++) {
         snprintf(file, sizeof file, "%s%s", path, files[i]);
-        if (chown(file, KL_SITE_UID, KL_SITE_UID) != 0) {
+        if (chown(file, site->uid, site->gid) != 0) {
             kl_failure_errno(failure, errno, file);
             return false;
         }
@@ -217,7 +217,8 @@ static bool open_groups(shim *self, char *outer, size_t size, kl_failure *failur
 {
     char name[300], path[PATH_MAX];
     snprintf(name, sizeof name, "%s/payload", self->name);
-    if (!kl_cgroup_make(path, sizeof path, self->site, name, failure) || !give_group(path, failure))
+    if (!kl_cgroup_make(path, sizeof path, self->site, name, failure) ||
+        !give_group(self->site, path, failure))
         return false;
     strncat(path, "/cgroup.procs", sizeof path - strlen(path) - 1);
     self->payload = open(path, O_WRONLY | O_CLOEXEC);

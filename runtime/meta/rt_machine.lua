@@ -2,13 +2,13 @@
 
 ---Local machines: Linux from a root file system, in namespaces of its own, with systemd as PID 1.
 ---They live on when kiln ends. `dir` is the site's folder: its images, machines and network.
----Failures: denied (not root), unsupported, not_found, exists, invalid, limit, exit, io, timeout. A
+---Failures: denied (another user's site), unsupported, not_found, exists, invalid, limit, exit, io, timeout. A
 ---cancelled call is left, not undone.
 local machine = {}
 
 ---@class rt.machine.Row
 ---@field name string
----@field address string of the site's own net; the host reaches it
+---@field address string of the site's own net; the host reaches it, or kiln alone (`reach`)
 ---@field state "running"|"stopped"
 ---@field image string
 ---@field token? string
@@ -102,5 +102,11 @@ function machine.connections(options) end
 ---@return table? row
 ---@return table? err
 function machine.unpack(options) end
+
+---Makes connections of this process to a site's addresses arrive, where only the site's own network
+---namespace reaches them (a site of an ordinary user). Every other function here does so for its
+---`dir`; this one is for who learned the addresses elsewhere, as from a journal.
+---@param dir string
+function machine.reach(dir) end
 
 return machine

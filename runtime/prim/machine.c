@@ -2,6 +2,10 @@
 #include "prim/machine_call.h"
 #include "prim/prims.h"
 
+#include "io/route.h"
+
+#include <lauxlib.h>
+
 #define VERB(function, verb, answer, timeout, ...)                                                 \
     static int function(lua_State *L)                                                              \
     {                                                                                              \
@@ -22,6 +26,12 @@ VERB(machine_addresses, "addresses", KL_MACHINE_ROWS, 60, NULL)
 VERB(machine_connections, "connections", KL_MACHINE_COUNT, 60, "!address", "!target")
 VERB(machine_unpack, "unpack", KL_MACHINE_ROW, 900, "!tar", "!image", "token", "data")
 
+static int machine_reach(lua_State *L)
+{
+    kl_route_add(luaL_checkstring(L, 1));
+    return 0;
+}
+
 static const luaL_Reg machine_functions[] = {{"check", machine_check},
                                              {"network_up", machine_network_up},
                                              {"network_down", machine_network_down},
@@ -34,6 +44,7 @@ static const luaL_Reg machine_functions[] = {{"check", machine_check},
                                              {"addresses", machine_addresses},
                                              {"connections", machine_connections},
                                              {"unpack", machine_unpack},
+                                             {"reach", machine_reach},
                                              {NULL, NULL}};
 
 KL_PRIM(machine)

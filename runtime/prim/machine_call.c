@@ -7,6 +7,7 @@
 #include "bridge/scratch.h"
 #include "bridge/values.h"
 #include "io/process.h"
+#include "io/route.h"
 
 #include <lauxlib.h>
 #include <math.h>
@@ -185,6 +186,7 @@ static double read_request(lua_State *L, const kl_machine_verb *verb, kl_buf **o
     *out = kl_scratch_secret(L); // user-data has a machine's keys
     kl_opts_begin(L, 1, &opts);
     add_option(L, &opts, *out, "!dir");
+    kl_route_add((*out)->data + sizeof "dir"); // its value follows its name
     for (size_t i = 0; i < sizeof verb->options / sizeof verb->options[0]; i++) {
         if (verb->options[i] == NULL)
             break;

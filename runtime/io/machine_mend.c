@@ -1,0 +1,78 @@
+// A router that was lost under its machines: the machines hold the user namespace on, so a new
+// router is made in there, and gives them new cables.
+#include "io/machine.h"
+
+#include "io/files.h"
+
+#include <dirent.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+pid_t kl_machine_init(const kl_site *site, const char *name)
+{
+    char path[PATH_MAX];
+    kl_buf text = {0};
+    kl_failure ignored;
+    kl_site_path(site, path, sizeof path, "machines/%s/pid", name);
+    pid_t pid = kl_files_read(&text, path, 64, &ignored) ? atoi(kl_buf_text(&text)) : 0;
+    kl_buf_free(&text);
+    return pid > 1 ? pid : 0;
+}
+
+// Its PID 1 if it runs, else 0.
+static pid_t running(const kl_site *site, const char *name)
+{
+    char group[PATH_MAX];
+    if (name[0] == '.' || !kl_cgroup_path(group, sizeof group, site, name) ||
+        !kl_cgroup_populated(group))
+        return 0;
+    return kl_machine_init(site, name);
+}
+
+pid_t kl_machine_survivor(const kl_site *site)
+{
+    char path[PATH_MAX];
+    pid_t pid = 0;
+    kl_site_path(site, path, sizeof path, "machines");
+    DIR *dir = opendir(path);
+    for (struct dirent *entry; dir != NULL && pid == 0 && (entry = readdir(dir)) != NULL;)
+        pid = running(site, entry->d_name);
+    if (dir != NULL)
+        closedir(dir);
+    return pid;
+}
+
+static bool reattach(const kl_site *site, const char *name, kl_failure *failure)
+{
+    char path[PATH_MAX];
+    kl_fields meta = {0};
+    kl_failure ignored;
+    pid_t pid = running(site, name);
+    if (pid == 0)
+        return true;
+    kl_site_path(site, path, sizeof path, "machines/%s/meta", name);
+    bool ok = kl_fields_load(&meta, path, failure);
+    const char *address = kl_fields_get(&meta, "address");
+    if (ok && address != NULL) {
+        // The kernel may not have taken the old cable's end away yet.
+        char *const argv[] = {"ip", "link", "del", "eth0", NULL};
+        kl_command remove = {.argv = argv, .inside = pid, .net = KL_NET_ITS};
+        kl_command_run(&remove, NULL, &ignored);
+        ok = kl_net_attach(site, pid, address, failure);
+    }
+    kl_fields_free(&meta);
+    return ok;
+}
+
+bool kl_machine_reattach(const kl_site *site, kl_failure *failure)
+{
+    char path[PATH_MAX];
+    bool ok = true;
+    kl_site_path(site, path, sizeof path, "machines");
+    DIR *dir = opendir(path);
+    for (struct dirent *entry; ok && dir != NULL && (entry = readdir(dir)) != NULL;)
+        ok = reattach(site, entry->d_name, failure);
+    if (dir != NULL)
+        closedir(dir);
+    return ok;
+}
