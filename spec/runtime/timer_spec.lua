@@ -45,7 +45,7 @@ describe("virtual time", function()
         end)
       end
       for _, one in ipairs(tasks) do one:join() end
-      assert.equal(3 * 3600, timer.now() - began)
+      assert.is_true(math.abs(timer.now() - began - 3 * 3600) < 1e-6)
     end
     assert.same({ "1 at 3600", "1 at 3600", "2 at 7200", "3 at 10800" }, order)
     assert.is_true(os.clock() - real < 5)

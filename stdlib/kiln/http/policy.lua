@@ -1,6 +1,7 @@
 ---What may be sent again, after which pause, and where a redirect may lead.
 local crypto = require "rt.crypto"
 local rt_http = require "rt.http"
+local timer = require "rt.timer"
 local error_ = require "kiln.error"
 
 local policy = {}
@@ -41,7 +42,7 @@ function policy.retry_after(headers, now)
   if not text then return nil end
   if text:find("^%s*%d+%s*$") then return tonumber(text) end
   local at = rt_http.date(text)
-  return at and math.max(at - (now or os.time()), 0)
+  return at and math.max(at - (now or timer.time()), 0)
 end
 
 ---Tells whether an answer asks for another attempt, and after how many seconds at least. A 429 was
