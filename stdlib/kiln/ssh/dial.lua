@@ -157,6 +157,7 @@ end
 local Way = {}
 Way.__index = Way
 
+---Closes them, the farthest first.
 function Way:close()
   for index = #self.sessions, 1, -1 do self.sessions[index]:close() end
   self.sessions = {}
@@ -166,6 +167,8 @@ function Way:__close()
   if not self.kept then self:close() end
 end
 
+---Gives the farthest one.
+---@return rt.ssh.Session?
 function Way:last()
   return self.sessions[#self.sessions]
 end
