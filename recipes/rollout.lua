@@ -121,7 +121,7 @@ function rollout.move(run, plan, front, machine, undo)
       undo("address " .. front.name, function()
         front:assign(before)
         return nil, plan.serving and "back to " .. plan.serving.machines[1].name or "unassigned"
-      end)
+      end, { always = true })
       front:assign(machine.id)
       local from = plan.serving and plan.serving.machines[1].name or "none"
       return nil, ("%s → %s"):format(from, machine.name)

@@ -76,21 +76,27 @@ end
 ---@param inputs string the digest of `image.inputs`
 ---@return table? image
 function image.find(run, name, inputs)
-  return op.call {
-    name = "look up image " .. name, class = "read", quiet = true,
-    args = { name = name, inputs = inputs },
+  local seen = op.call {
+    name = "look up image " .. name, class = "read", quiet = true, args = { name = name },
     perform = function()
       for _, found in ipairs(run.cloud.driver:images()) do
         local data = found.data or {}
         if data.inputs == inputs then
           local names = {}
           for file in pairs(data.files or {}) do names[#names + 1] = file end
-          if name_of(name, inputs, file_digests(run, names)) == found.name then return found end
+          if name_of(name, inputs, file_digests(run, names)) == found.name then
+            return { inputs = inputs, found = found }
+          end
         end
       end
-      return nil
+      return { inputs = inputs }
     end,
   }
+  -- A build that is under way may be edited: what it did so far is compared step by step.
+  if seen.found and seen.inputs ~= inputs then
+    op.diverged("look up image " .. name, "the recipe's image has other inputs now")
+  end
+  return seen.found
 end
 
 ---Names a finished build: its inputs and the files that it uploaded.

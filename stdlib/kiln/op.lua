@@ -11,6 +11,7 @@
 local crypto = require "rt.crypto"
 local json = require "rt.json"
 local timer = require "rt.timer"
+local difference = require "kiln.run.difference"
 local error_ = require "kiln.error"
 local scope = require "kiln.scope"
 local secret = require "kiln.secret"
@@ -36,9 +37,11 @@ local function next_key(state)
   return state.path .. "#" .. state.ordinal
 end
 
----The name that whatever this operation creates is found by: lower-case, unique to run and key.
-local function token_of(run, key)
-  return "kl-" .. run.id .. "-" .. crypto.sha256(key):sub(1, 8)
+---The name that whatever this operation creates is found by: lower-case, unique to run, key and
+---attempt (an operation that failed is tried again where the run was kept to go on).
+local function token_of(run, key, attempt)
+  local text = attempt > 0 and key .. "+" .. attempt or key
+  return "kl-" .. run.id .. "-" .. crypto.sha256(text):sub(1, 8)
 end
 
 local function emit(run, spec, kind, key, fields)
@@ -57,21 +60,29 @@ local function same_unsealed(kept, args)
   return ok and json.encode(unsealed, BYTES) == json.encode(args or {}, BYTES)
 end
 
+---Stops a run whose recipe does not ask for what the journal has: raises `diverged`.
+---@param key string
+---@param message string
+---@param lines? string[] what differs
+function op.diverged(key, message, lines)
+  error_.raise {
+    kind = "diverged", key = key, output = lines and table.concat(lines, "\n"),
+    message = ("recipe diverged at operation %s: %s; nothing was done"):format(key, message),
+  }
+end
+
 ---Refuses a journal that does not match the recipe's course.
-local function check_course(row, spec, digest, key)
+local function check_course(row, spec, digest, args, key)
   local named = row.name == spec.name or row.name == secret.redact(spec.name)
   if named and (row.digest == digest or same_unsealed(row.args, spec.args)) then return end
-  local message
+  local message, lines
   if not named then
-    message = ("the journal has '%s' at %s, the recipe now asks for '%s'")
-      :format(row.name, key, spec.name)
+    message = ("the journal has '%s', the recipe now asks for '%s'"):format(row.name, spec.name)
   else
-    message = ("'%s' at %s has other arguments than in the journal"):format(spec.name, key)
+    message = ("'%s' has other arguments than in the journal"):format(spec.name)
+    lines = difference.lines(row.args, args)
   end
-  error_.raise {
-    kind = "diverged", key = key,
-    message = "recipe diverged: " .. message .. "; abort this run, or restore what it read",
-  }
+  op.diverged(key, message, lines)
 end
 
 local function intend(run, key, spec, digest, args)
@@ -79,9 +90,10 @@ local function intend(run, key, spec, digest, args)
 end
 
 ---Performs and records the outcome. A stop leaves the intent open for `resume` to settle.
-local function perform(run, spec, key, in_doubt)
-  local state = scope.state()
-  local operation = { key = key, token = token_of(run, key), name = spec.name }
+local function perform(run, spec, key, row)
+  local state, in_doubt = scope.state(), row ~= nil
+  local token = token_of(run, key, row and row.attempt or 0)
+  local operation = { key = key, token = token, name = spec.name }
   local started = timer.now()
   emit(run, spec, "op.start", key, {})
   local outer = state.operation
@@ -108,6 +120,7 @@ local function perform(run, spec, key, in_doubt)
   end
   if error_.halts(result) then error(result, 0) end
   result.step = result.step or spec.name
+  result.op = result.op or key
   local kept = secret.redact_fields(error_.plain(result))
   run.store:op_outcome(run.id, key, false, json.encode(kept, BYTES))
   emit(run, spec, "op.fail", key, { seconds = seconds, error = error_.plain(result) })
@@ -119,6 +132,7 @@ local function replay(run, spec, row, key)
   if row.state == "failed" then
     local err = error_.from(json.decode(row.error, BYTES))
     emit(run, spec, "op.fail", key, { replayed = true, error = err })
+    err.replayed = true
     error(err, 0)
   end
   local result = secret.unseal(json.decode(row.result, BYTES).value)
@@ -131,7 +145,7 @@ end
 ---An aborting run's first operation without an outcome: what an interrupted one made is taken over
 ---so that it can be undone; then the recipe gets a `cancelled` error.
 local function cancel(run, spec, row, key, digest, args)
-  local found = row and spec.settle and spec.settle(token_of(run, key))
+  local found = row and spec.settle and spec.settle(token_of(run, key, row.attempt))
   if not row then intend(run, key, spec, digest, args) end
   if found ~= nil and found ~= false then
     run.abort_pending = true -- the next operation is the one to cancel
@@ -161,16 +175,16 @@ function op.call(spec)
   local digest = crypto.sha256(args)
   local row = run.store:op(run.id, key)
   if row then
-    check_course(row, spec, digest, key)
+    check_course(row, spec, digest, args, key)
     if row.state ~= "intent" then return replay(run, spec, row, key) end
   end
   if run:checkpoint() then return cancel(run, spec, row, key, digest, args) end
   if not row then intend(run, key, spec, digest, args) end
-  return perform(run, spec, key, row ~= nil)
+  return perform(run, spec, key, row)
 end
 
----Runs `body`, then `cleanup` whether it succeeded or failed. Only a stopped run skips the cleanup:
----its resume comes back to it.
+---Runs `body`, then `cleanup` whether it succeeded or failed. A stopped run skips the cleanup: its
+---resume comes back to it; so does a failed one that is kept (--on-error keep).
 ---@async
 ---@generic T
 ---@param body fun(): T
@@ -184,6 +198,8 @@ function op.ensure(body, cleanup)
   end))
   local err = not result[1] and result[2]
   if err and error_.halts(err) then error(err, 0) end
+  local run = scope.state().run
+  if err and run and run:keeps(err) then error(err, 0) end
   cleanup()
   if err then error(err, 0) end
   return table.unpack(result, 2, result.n)

@@ -141,7 +141,7 @@ end
 
 ---Records what has become of a run.
 ---@param id string
----@param status "running"|"stopped"|"failed"|"rolled_back"|"done"|"aborting"|"aborted"
+---@param status "running"|"stopped"|"kept"|"failed"|"rolled_back"|"done"|"aborting"|"aborted"
 ---@param error_text? string JSON
 ---@param result? string JSON
 function Store:run_status(id, status, error_text, result)
@@ -149,6 +149,30 @@ function Store:run_status(id, status, error_text, result)
   local ended = status ~= "running" and status ~= "aborting" and timer.time() or nil
   exec(self, "UPDATE runs SET status = ?2, error = ?3, result = ?4, ended = ?5 WHERE id = ?1",
     id, status, error_text, result, ended)
+end
+
+---Records what a failure of a run leaves.
+---@param id string
+---@param choice "cleanup"|"keep"|"ask"
+function Store:run_on_error(id, choice)
+  exec(self, "UPDATE runs SET on_error = ?2 WHERE id = ?1", id, choice)
+end
+
+---Records at which operation a run failed that was kept to go on from there.
+---@param id string
+---@param key? string
+function Store:run_failed_at(id, key)
+  exec(self, "UPDATE runs SET failed_key = ?2 WHERE id = ?1", id, key)
+end
+
+---Lets the operation at which a kept run failed be tried again, and those that its failure
+---cancelled beside it.
+---@param id string
+---@param key string
+function Store:ops_retry(id, key)
+  exec(self, [[UPDATE ops SET state = 'intent', attempt = attempt + 1, error = NULL,
+    outcome_seal = NULL, ended = NULL WHERE run = ?1 AND state = 'failed' AND (key = ?2
+    OR ended >= (SELECT ended FROM ops WHERE run = ?1 AND key = ?2))]], id, key)
 end
 
 ---Finds a run by its id or the beginning of it. Raises `usage` when several begin so.

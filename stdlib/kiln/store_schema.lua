@@ -42,6 +42,9 @@ local migrations = {
     "ALTER TABLE runs ADD COLUMN failed_key TEXT", -- where a failed run was kept to go on
     "ALTER TABLE ops ADD COLUMN attempt INTEGER NOT NULL DEFAULT 0",
   },
+  {
+    "ALTER TABLE runs ADD COLUMN on_error TEXT", -- cleanup, keep, ask; once decided, never ask
+  },
 }
 
 ---Gives the script of SQL that makes a schema.

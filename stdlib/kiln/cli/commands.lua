@@ -54,6 +54,10 @@ local function define_runs(parser)
   } do
     local command = parser:command(one[1], one[2])
     command:argument("run", "Its id, or the beginning of it."):argname "RUN"
+    if one[1] == "resume" then
+      command:flag("--edited", "With the recipe's files of today, as long as they ask for what was "
+        .. "done already.")
+    end
     add_conduct(command)
   end
   local rollback = parser:command("rollback", "Put the kept release of a service into service.")

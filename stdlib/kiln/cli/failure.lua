@@ -50,11 +50,24 @@ endings.rolled_back = function(outcome, id)
 end
 
 endings.stopped = function(outcome, id)
+  local err = outcome.error
+  local lines = { ("stopped after %s: %s"):format(seconds(outcome),
+    err and err.message or "by a signal") }
+  if err and err.kind == "diverged" then
+    for _, text in ipairs(failure.output(err)) do lines[#lines + 1] = "    " .. text end
+  end
+  lines[#lines + 1] = ("  go on: %s resume %s · undo: %s abort %s")
+    :format(program(outcome), id, program(outcome), id)
+  return lines
+end
+
+endings.kept = function(outcome, id)
+  local err = outcome.error
   return {
-    ("stopped after %s: %s"):format(seconds(outcome),
-      outcome.error and outcome.error.message or "by a signal"),
-    ("  go on: %s resume %s · undo: %s abort %s")
+    ("failed%s: %s"):format(err.step and " at " .. err.step or "", err.message),
+    ("  kept as it is · go on at the failed step: %s resume %s · undo: %s abort %s")
       :format(program(outcome), id, program(outcome), id),
+    ("  see everything: %s show %s · %s log %s"):format(program(outcome), id, program(outcome), id),
   }
 end
 
@@ -86,6 +99,7 @@ function failure.ending(outcome, verbose)
   local id = outcome.run and outcome.run:sub(1, 4)
   local lines = endings[outcome.status](outcome, id, verbose)
   local bad = outcome.status == "failed" or outcome.status == "stopped"
+    or outcome.status == "kept"
   for _, row in ipairs(bad and outcome.remains or {}) do
     lines[#lines + 1] = ("  still there: %s %s (%s)"):format(row.kind, row.name, row.provider)
   end

@@ -54,6 +54,7 @@ end
 
 ---Takes the live lines away and puts them back below what was printed meanwhile.
 local function draw(self, finished)
+  if not self.live and not finished then return end
   local out = {}
   if self.drawn > 0 then out[1] = ("\27[%dA\27[J"):format(self.drawn) end
   if finished then out[#out + 1] = finished .. "\n" end
@@ -183,6 +184,25 @@ function Display:event(event)
   if self.quiet and not loud[event.type] then return end
   local show = shown[event.type]
   if show then show(self, event) end
+end
+
+---Asks what a failure leaves. The end of the input means: nothing.
+---@async
+---@param err kiln.Error
+---@return "cleanup"|"keep"
+function Display:ask_kept(err)
+  local live = self.live
+  if self.drawn > 0 then tty.write(2, ("\27[%dA\27[J"):format(self.drawn)) end
+  self.drawn, self.live = 0, false -- the prompt keeps its line
+  local answer
+  repeat
+    local line, problem = tty.read_line(("  ? %s failed. Clean up, or keep it to look at and to "
+      .. "go on from? [c/k] "):format(err.step or "it"))
+    if problem then error(error_.from(problem), 0) end
+    answer = ({ c = "cleanup", k = "keep" })[(line or "c"):lower():sub(1, 1)]
+  until answer
+  self.live = live
+  return answer
 end
 
 ---Says that the run waits for its lock.

@@ -86,7 +86,7 @@ function report.show(options)
     for _, line in ipairs(failure.output(err)) do say("    %s", line) end
   end
   for _, one in ipairs(left) do say("  made and still there: %s %s", one.kind, one.name) end
-  if row.status == "stopped" or row.status == "running" then
+  if row.status == "stopped" or row.status == "kept" or row.status == "running" then
     say("  go on: kiln resume %s · undo: kiln abort %s", row.id:sub(1, 4), row.id:sub(1, 4))
   end
   return 0

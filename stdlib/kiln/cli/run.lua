@@ -1,6 +1,7 @@
 ---`kiln run`, `resume`, `abort` and `rollback`: conducts a run and shows it.
 local proc = require "rt.proc"
 local task = require "rt.task"
+local tty = require "rt.tty"
 local error_ = require "kiln.error"
 local render = require "kiln.cli.render"
 local run_ = require "kiln.run"
@@ -25,6 +26,10 @@ local function watch_signals(handle)
   return watchers
 end
 
+local function may_ask(options)
+  return not options.no_input and not options.json and tty.is_tty(0) and tty.is_tty(2)
+end
+
 ---Runs `conduct` with a display and signals; returns the exit status.
 local function conducted(options, conduct)
   local display = render.new(options)
@@ -32,6 +37,7 @@ local function conducted(options, conduct)
   local outcome = conduct {
     on_error = options.on_error, lock_wait = tonumber(options.lock_wait),
     waiting = function(text) display:waiting(text) end,
+    ask = may_ask(options) and function(err) return display:ask_kept(err) end or nil,
     emit = function(event) display:event(event) end,
     started = function(handle) watchers = watch_signals(handle) end,
   }
@@ -74,7 +80,7 @@ end
 ---@return integer status
 function commands.resume(options)
   return conducted(options, function(opts)
-    opts.run, opts.dir = options.run, options.dir
+    opts.run, opts.dir, opts.edited = options.run, options.dir, options.edited
     return run_.resume(opts)
   end)
 end

@@ -17,7 +17,7 @@ local run = {}
 local lease_seconds = 30
 
 ---@class kiln.Outcome
----@field status "done"|"failed"|"rolled_back"|"stopped"|"aborted"|"locked"|"usage"
+---@field status "done"|"failed"|"kept"|"rolled_back"|"stopped"|"aborted"|"locked"|"usage"
 ---@field exit integer
 ---@field run? string
 ---@field service? string
@@ -28,7 +28,7 @@ local lease_seconds = 30
 ---@field seconds number
 
 local exits = {
-  done = 0, failed = 1, rolled_back = 3, stopped = 4, locked = 5, usage = 64, aborted = 0,
+  done = 0, failed = 1, rolled_back = 3, stopped = 4, kept = 4, locked = 5, usage = 64, aborted = 0,
 }
 
 local function outcome(status, fields)
@@ -82,9 +82,12 @@ end
 
 local function classify(self, ok, result)
   if ok then return self.aborting and "aborted" or "done" end
-  if error_.is(result, "stopped", "fenced", "store") then return "stopped" end
-  if self.aborting and result.abort then return "aborted" end
+  if error_.halts(result) then return "stopped" end
+  if self.aborting and (result.abort or result.replayed) and result.undone ~= false then
+    return "aborted"
+  end
   if result.undone then return "rolled_back" end
+  if result.kept and not result.moved_back then return "kept" end
   return "failed"
 end
 
@@ -107,6 +110,9 @@ local function record_end(self, made, text)
     local problem = made.error
       and json.encode(error_.plain(made.error), { bytes = "replace" }) or nil
     self.store:run_status(self.id, made.status, problem, text)
+    if made.status == "kept" or made.status == "failed" then
+      self.store:run_failed_at(self.id, made.error.op or "")
+    end
     self.store:lease_release()
   end)
   if ok then
@@ -151,7 +157,8 @@ local function new_object(opts, store, loaded, fields)
   self.sources = loaded.sources
   self.secrets = loaded.module.secrets
   self.sink = opts.emit or function() end
-  self.on_error = opts.on_error or "cleanup"
+  self.on_error = opts.on_error or fields.on_error or "cleanup"
+  self.ask = opts.ask
   self.handle = { run = self.id, stop = function() self.stopping = true end }
   self.lease = opts.lease or lease_seconds
   self.lease_scope = self.env .. "/" .. self.service
@@ -213,10 +220,11 @@ end
 ---@param opts { file: string, entry: string?, args: table?, env: string?, cloud: string?,
 ---  on_error: string?, emit: (fun(event: table))?, started: (fun(handle: table))?,
 ---  builtin: string?, dir: string?, service: string?, lock_wait: number?, lease: number?,
+---  ask: (fun(err: kiln.Error): "cleanup"|"keep")?,
 ---  waiting: (fun(text: string))? } seconds to wait for the lock (0);
 ---  `lease`: seconds that the lock outlives its owner's last sign of life (30); `started` gets
----  a handle whose `stop()` ends the run resumable; `builtin` names a recipe of kiln's own ("recipes/rollback.lua"), run in
----  `dir` for `service`
+---  a handle whose `stop()` ends the run resumable; `builtin` names a recipe of kiln's own
+---  ("recipes/rollback.lua"), run in `dir` for `service`; `ask` decides for `on_error` "ask"
 ---@return kiln.Outcome
 function run.start(opts)
   return guarded(function()
@@ -242,6 +250,7 @@ function run.start(opts)
         args = json.encode(secret.seal(args)), env = self.env, cloud = self.cloud_name,
         service = self.service, kiln_version = host.version,
       }
+      store:run_on_error(self.id, self.on_error)
       for path, text in pairs(loaded.sources) do store:source_put(self.id, path, text) end
     end)
   end)
@@ -272,16 +281,24 @@ local function continue(opts, aborting)
     end
     local dir = opts.dir or "."
     local file = (dir == "." and "" or dir .. "/") .. row.recipe
-    local loaded = recipe.load(file, store:sources(row.id), dir)
+    local loaded = recipe.load(file, not opts.edited and store:sources(row.id) or nil, dir)
+    if opts.edited then recipe.entry(loaded, row.entry) end
     secret.preload(loaded.module.secrets, loaded_path(dir))
     local self = new_object(opts, store, loaded, {
       id = row.id, dir = dir, args = secret.unseal(json.decode(row.args)), env = row.env,
-      service = row.service, cloud_name = row.cloud, resumed = true,
+      service = row.service, cloud_name = row.cloud, resumed = true, on_error = row.on_error,
       aborting = aborting or row.status == "aborting",
     })
-    self.abort_pending = self.aborting and not store:abort_delivered(row.id)
+    self.edited = opts.edited
+    -- A run that failed is undone from its failure on: nothing is left to cancel.
+    self.abort_pending = self.aborting and not row.failed_key and not store:abort_delivered(row.id)
     return with_lease(self, loaded, row.entry, opts, function()
+      if row.status == "kept" and not aborting then
+        store:ops_retry(self.id, row.failed_key)
+        store:run_failed_at(self.id, nil)
+      end
       store:run_status(self.id, self.aborting and "aborting" or "running")
+      store:run_on_error(self.id, self.on_error)
     end)
   end)
 end
@@ -289,7 +306,9 @@ end
 ---Resumes a run.
 ---@async
 ---@param opts { run: string, dir: string?, emit: (fun(event: table))?, on_error: string?,
----  started: (fun(handle: table))?, lock_wait: number?, waiting: (fun(text: string))? }
+---  started: (fun(handle: table))?, lock_wait: number?, waiting: (fun(text: string))?,
+---  ask: (fun(err: kiln.Error): "cleanup"|"keep")?, edited: boolean? } `edited`: the recipe's files
+---  of today; they must ask for what the journal has, up to where the run goes on
 ---@return kiln.Outcome
 function run.resume(opts)
   return continue(opts, false)

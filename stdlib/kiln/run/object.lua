@@ -13,7 +13,7 @@ local secret = require "kiln.secret"
 ---@field service string the recipe's name; one run at a time for a service
 ---@field args table<string, any> the entry's arguments
 ---@field store table
----@field on_error "cleanup"|"keep"
+---@field on_error "cleanup"|"keep"|"ask" what a failure leaves
 local Run = {}
 Run.__index = Run
 
@@ -59,9 +59,30 @@ function Run:checkpoint()
     error_.raise { kind = "stopped", message = "the run was stopped; it can be resumed" }
   end
   if self.store.broken then error(self.store.broken, 0) end
+  if self.edited then -- its course has been the journal's up to here: from now on it is the recipe
+    self.store:together(function()
+      for path, text in pairs(self.sources) do self.store:source_put(self.id, path, text) end
+    end)
+    self.edited = nil
+  end
   local cancel = self.abort_pending
   self.abort_pending = false
   return cancel or false
+end
+
+---Decides, once in a run, whether a failure leaves everything as it is, to be looked at and to go
+---on from: as --on-error says, or as the user answers. The decision is durable before it shows.
+---@async
+---@param err kiln.Error gets `kept = true`
+---@return boolean
+function Run:keeps(err)
+  if self.aborting then return false end
+  if self.on_error == "ask" then
+    self.on_error = self.ask and self.ask(err) or "cleanup"
+    self.store:run_on_error(self.id, self.on_error)
+  end
+  err.kept = self.on_error == "keep" or nil
+  return err.kept == true
 end
 
 ---Groups operations under one line of the display.
@@ -101,26 +122,8 @@ function Run:step(spec)
   return result[2]
 end
 
----Runs `body`; when it fails, undoes in reverse what it told how to undo, then raises its error
----with `undone = true` if every undo succeeded. A stopped run undoes nothing: it can be resumed.
----@async
----@param body fun(undo: fun(name: string, action: fun())): any
----@param opts? { undone: string? } what is true again after a complete undo: "app still serves v2"
----@return any result
-function Run:transaction(body, opts)
-  local undos = {}
-  local result = table.pack(xpcall(body, with_traceback, function(name, action)
-    undos[#undos + 1] = { name = name, action = action }
-  end))
-  if result[1] then return table.unpack(result, 2, result.n) end
-  local err = result[2]
-  if error_.halts(err) then error(err, 0) end
-  if self.on_error == "keep" then
-    err.kept = true
-    error(err, 0)
-  end
-  err.undone = true
-  err.undone_text = opts and opts.undone
+---Undoes in reverse; tells in the error what could not be undone.
+local function unwind(self, undos, err)
   for index = #undos, 1, -1 do
     local undo = undos[index]
     local ok, failure = xpcall(self.step, with_traceback, self,
@@ -132,6 +135,33 @@ function Run:transaction(body, opts)
         :format(err.message, undo.name, failure.message)
     end
   end
+end
+
+---Runs `body`; when it fails, undoes in reverse what it told how to undo, then raises its error
+---with `undone = true` if every undo succeeded. A stopped run undoes nothing: it can be resumed. Of
+---a failed one that is kept, only what was told with `always` is undone: traffic goes back.
+---@async
+---@param body fun(undo: fun(name: string, action: fun(), opts: { always: boolean? }?)): any
+---@param opts? { undone: string? } what is true again after a complete undo: "app still serves v2"
+---@return any result
+function Run:transaction(body, opts)
+  local undos = {}
+  local result = table.pack(xpcall(body, with_traceback, function(name, action, how)
+    undos[#undos + 1] = { name = name, action = action, always = how and how.always }
+  end))
+  if result[1] then return table.unpack(result, 2, result.n) end
+  local err = result[2]
+  if error_.halts(err) then error(err, 0) end
+  if self:keeps(err) then
+    local traffic = {}
+    for _, undo in ipairs(undos) do traffic[#traffic + 1] = undo.always and undo or nil end
+    unwind(self, traffic, err)
+    err.moved_back = #traffic > 0 or nil -- what the journal says is done is no longer so
+    error(err, 0)
+  end
+  err.undone = true
+  err.undone_text = opts and opts.undone
+  unwind(self, undos, err)
   error(err, 0)
 end
 
