@@ -1,6 +1,8 @@
 // How an HTTP request's connection is made: deadlines, TLS, the proxy.
 #include "io/curl_internal.h"
 
+#include "io/route.h"
+
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -96,8 +98,16 @@ static void set_protocol(CURL *easy, const kl_curl_request *request)
     curl_easy_setopt(easy, CURLOPT_FORBID_REUSE, request->fresh_connection ? 1L : 0L);
 }
 
+static curl_socket_t on_open(void *ctx, curlsocktype purpose, struct curl_sockaddr *address)
+{
+    (void)ctx;
+    (void)purpose;
+    return kl_route_socket(&address->addr, address->socktype, address->protocol);
+}
+
 bool kl_curl_set_connection(CURL *easy, const kl_curl_request *request)
 {
+    curl_easy_setopt(easy, CURLOPT_OPENSOCKETFUNCTION, on_open);
     set_deadlines(easy, request);
     set_protocol(easy, request);
     return set_text(easy, CURLOPT_UNIX_SOCKET_PATH, request->unix_socket) &&

@@ -1,8 +1,6 @@
 // One HTTP request: its options, what comes back, and what curl's verdict means.
 #include "io/curl_internal.h"
 
-#include "io/route.h"
-
 #include <ctype.h>
 #include <openssl/crypto.h>
 #include <stdio.h>
@@ -128,13 +126,6 @@ static int on_send(void *ctx, char *remote, char *local, int remote_port, int lo
     return CURL_PREREQFUNC_ABORT;
 }
 
-static curl_socket_t on_open(void *ctx, curlsocktype purpose, struct curl_sockaddr *address)
-{
-    (void)ctx;
-    (void)purpose;
-    return kl_route_socket(&address->addr, address->socktype, address->protocol);
-}
-
 static bool has_header(const kl_curl_request *request, const char *name)
 {
     for (size_t i = 0; i < request->header_count; i++) {
@@ -198,7 +189,6 @@ static bool set_options(kl_curl_transfer *transfer, const kl_curl_request *reque
     curl_easy_setopt(easy, CURLOPT_HEADERDATA, transfer);
     curl_easy_setopt(easy, CURLOPT_PREREQFUNCTION, on_send);
     curl_easy_setopt(easy, CURLOPT_PREREQDATA, transfer);
-    curl_easy_setopt(easy, CURLOPT_OPENSOCKETFUNCTION, on_open);
     if (kl_curl_set_connection(easy, request) && kl_curl_set_body(transfer, request, out)) {
         set_method(transfer, request->method);
         transfer->repeatable = request->idempotent && !request->streams_up;
