@@ -11,6 +11,8 @@
 
 #define TASK "rt.task"
 
+#define SLICE_NS 1000000
+
 typedef struct join_op {
     kl_op op;
     kl_task *target;
@@ -189,9 +191,12 @@ static void resume(kl_sched *sched, kl_task *task)
     task_finished(sched, task, status == LUA_OK && lua_toboolean(task->thread, -results), results);
 }
 
+// Runs ready tasks, but lets the loop turn when they have taken long: with hundreds ready at once,
+// the answers of the world would wait for the last of them.
 static void run_ready(kl_sched *sched)
 {
-    while (sched->ready_first != NULL) {
+    uint64_t since = uv_hrtime();
+    while (sched->ready_first != NULL && uv_hrtime() - since < SLICE_NS) {
         kl_task *task = sched->ready_first;
         sched->ready_first = task->next_ready;
         if (sched->ready_first == NULL)
@@ -253,7 +258,9 @@ int kl_sched_run(lua_State *L, int nargs)
         run_ready(sched);
         if (root->done)
             break;
-        if (!await_event(sched))
+        if (sched->ready_first != NULL)
+            uv_run(sched->loop, UV_RUN_NOWAIT);
+        else if (!await_event(sched))
             break_deadlock(L, root);
     }
     int results = push_results(L, root);

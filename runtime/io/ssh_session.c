@@ -5,8 +5,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #define SILENT_KEEPALIVES 3
+#define TURN_NS 1000000
 
 static void pump(kl_ssh_session *session);
 static void shut(kl_ssh_session *session, const kl_failure *failure);
@@ -184,10 +186,32 @@ static void check_clocks(kl_ssh_session *session)
     }
 }
 
+static uint64_t cpu_ns(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
+    return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
+}
+
+// Key exchange and login cost a millisecond. With hundreds of sessions under way at once, those
+// that come after the first few wait for the next turn of the loop, where their poll fires again.
+static bool turn_is_spent(const kl_ssh_session *session)
+{
+    static uint64_t turn, since; // the loop's time, which stands still for a turn; CPU at its start
+    uint64_t now = cpu_ns();
+    if (turn == uv_now(session->loop))
+        return now - since > TURN_NS;
+    turn = uv_now(session->loop);
+    since = now;
+    return false;
+}
+
 static void on_poll(uv_poll_t *poll, int status, int events)
 {
     (void)events;
     kl_ssh_session *session = poll->data;
+    if (turn_is_spent(session))
+        return;
     if (status < 0) { // libuv calls every POLLERR a bad descriptor; the socket knows better
         kl_ssh_wire_fill(&session->wire, uv_now(session->loop));
         if (session->wire.error == 0)
@@ -199,6 +223,10 @@ static void on_poll(uv_poll_t *poll, int status, int events)
 static void on_timer(uv_timer_t *timer)
 {
     kl_ssh_session *session = timer->data;
+    if (turn_is_spent(session)) {
+        uv_timer_start(timer, on_timer, 1, 0); // at 0 it would fire again in this turn
+        return;
+    }
     kl_ssh_session_hold(session);
     check_clocks(session);
     pump(session);

@@ -27,4 +27,20 @@ function timer.now() end
 ---@return number seconds since 1970-01-01 00:00:00 UTC, with a fraction
 function timer.time() end
 
+---Measures how long the loop is held at a time. Close it: `local meter <close> = timer.meter()`.
+---@class rt.timer.Meter
+local Meter = {}
+
+---Starts to measure.
+---@return rt.timer.Meter
+function timer.meter() end
+
+---Gives the longest turn of the loop so far: what ran between two looks at the world.
+---@return number seconds of CPU time of this thread
+---@return integer turns
+function Meter:longest() end
+
+---Stops measuring. May run twice.
+function Meter:close() end
+
 return timer

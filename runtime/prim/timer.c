@@ -1,8 +1,9 @@
 // rt.timer: waits without blocking the loop, and the two clocks, real or virtual.
-#include "prim/prims.h"
+#include "prim/timer.h"
 
 #include "bridge/op.h"
 #include "bridge/virtual.h"
+#include "prim/prims.h"
 
 #include <time.h>
 
@@ -109,9 +110,13 @@ static int timer_real(lua_State *L)
     return 0;
 }
 
-static const luaL_Reg timer_functions[] = {{"sleep", timer_sleep}, {"now", timer_now},
-                                           {"time", timer_time},   {"virtual", timer_virtual},
-                                           {"real", timer_real},   {NULL, NULL}};
+static const luaL_Reg timer_functions[] = {{"sleep", timer_sleep},
+                                           {"now", timer_now},
+                                           {"time", timer_time},
+                                           {"virtual", timer_virtual},
+                                           {"real", timer_real},
+                                           {"meter", kl_timer_meter},
+                                           {NULL, NULL}};
 
 KL_PRIM(timer)
 {

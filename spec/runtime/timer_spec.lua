@@ -32,6 +32,46 @@ describe("rt.timer", function()
   end)
 end)
 
+describe("a meter", function()
+  it("tells the longest turn of the loop in CPU time, not what was slept", function()
+    local meter <close> = timer.meter()
+    for _ = 1, 5 do timer.sleep(0.02) end
+    local idle, turns = meter:longest()
+    assert.is_true(idle < 0.02)
+    assert.is_true(turns >= 5)
+    local until_ = os.clock() + 0.05
+    repeat local busy = ("x"):rep(1000):reverse() until #busy == 0 or os.clock() > until_
+    timer.sleep(0.001)
+    assert.is_true(meter:longest() >= 0.045)
+    meter:close()
+    meter:close()
+    assert.has_error(function() meter:longest() end)
+  end)
+
+  it("sees that a crowd of ready tasks does not hold the loop", function()
+    local meter <close> = timer.meter()
+    local tasks, ticks, done = {}, 0, false
+    local clock = task.spawn(function()
+      while not done do
+        timer.sleep(0.001)
+        ticks = ticks + 1
+      end
+    end)
+    timer.sleep(0.001)
+    for index = 1, 200 do
+      tasks[index] = task.spawn(function()
+        local until_ = os.clock() + 0.001
+        repeat local busy = ("x"):rep(1000):reverse() until #busy == 0 or os.clock() > until_
+      end)
+    end
+    for _, one in ipairs(tasks) do one:join() end
+    done = true
+    clock:join()
+    assert.is_true(ticks > 20)
+    assert.is_true(meter:longest() < 0.1) -- all of them take 0.2 s
+  end)
+end)
+
 describe("virtual time", function()
   it("passes hours in an instant, in the order in which sleeps are due", function()
     local order, real = {}, os.clock()
