@@ -80,19 +80,33 @@ local function identify(name)
 end
 
 ---Runs under the lock: two kilns make the base once, and what a dead one left goes away first.
----$1 archive, $2 unfinished archive, $3 its scratch folder; the rest is the command.
+---$1 archive, $2 unfinished archive, $3 its scratch folder, $4 the program (or nothing) that makes
+---us who owns what is in there; the rest is the command.
 local guarded = [[
-archive=$1 part=$2 scratch=$3
-shift 3
+archive=$1 part=$2 scratch=$3 owner=$4
+shift 4
 if [ -e "$archive" ]; then exit 0; fi
-rm -rf --one-file-system "$part" "$scratch"
-mkdir "$scratch"
+clean() {
+  rm -f "$part"
+  [ ! -e "$scratch" ] || $owner rm -rf --one-file-system "$scratch"
+}
+clean
+mkdir -m 755 "$scratch" || exit
 TMPDIR=$scratch; export TMPDIR
 "$@" && sync "$part" && mv "$part" "$archive"
 status=$?
-rm -rf --one-file-system "$part" "$scratch"
+clean
 exit $status
 ]]
+
+---Where mmdebstrap works. For an ordinary user it works as one of the user's other ids, which must be
+---able to come there, and a home is often closed; and only such an id may remove what it left.
+local function scratch(folder)
+  local uid = proc.info().uid
+  if uid == 0 then return folder .. "/scratch", "" end
+  return ("/var/tmp/kiln-base-%d-%s"):format(uid, crypto.sha256(folder):sub(1, 8)),
+    "unshare --map-root-user --map-auto"
+end
 
 local function command(suite, part, sources)
   local argv = {
@@ -164,7 +178,8 @@ function base.archive(folder, name, progress)
   error_.check(fs.mkdir(folder, { parents = true }))
   local sources = mirror.sources(suite)
   local part = ("%s/part-%s.tar.zst"):format(folder, stem)
-  local guard = { "sh", "-c", guarded, "sh", path, part, folder .. "/scratch",
+  local place, owner = scratch(folder)
+  local guard = { "sh", "-c", guarded, "sh", path, part, place, owner,
     table.unpack(command(suite, part, sources)) }
   progress(("making the base root file system from %s; this happens once"):format(sources.mirror))
   local lock = folder .. "/lock"

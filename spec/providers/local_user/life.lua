@@ -49,7 +49,8 @@ local base = driver:base_image "debian-13"
 
 local builder = create("builder", base.id)
 seen.builder = run(builder, "cloud-init status --wait >/dev/null; "
-  .. "systemctl is-system-running --wait; head -n1 /proc/self/uid_map | tr -s ' '; id -u; grep -c nameserver /etc/resolv.conf")
+  .. "systemctl is-system-running --wait; "
+  .. "head -n1 /proc/self/uid_map | tr -s ' '; id -u; grep -c nameserver /etc/resolv.conf")
 run(builder, "printf '%s' '" .. unit .. "' > /etc/systemd/system/web.service; "
   .. "systemctl enable web 2>/dev/null; chmod 500 /; rm -rf /var/cache/apt; mkdir /var/cache/apt; "
   .. "install -d -o daemon -m 700 /srv/private")
