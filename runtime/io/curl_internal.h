@@ -45,6 +45,7 @@ struct kl_curl_transfer {
     kl_failure failure;
     char error[CURL_ERROR_SIZE];
     size_t header_bytes;
+    uint64_t due;    // when it must have ended, in the loop's milliseconds
     long attempts;   // how often curl was about to send the request
     bool repeatable; // may be sent again on another connection
     bool over_limit;

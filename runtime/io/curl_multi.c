@@ -8,13 +8,16 @@
 enum {
     KEPT_MAX = 64,         // idle connections
     CONNECTIONS_MAX = 256, // at the same time; more requests wait for their turn
-    HOST_MAX = 64          // of them to one host
+    HOST_MAX = 64,         // of them to one host
+    GRACE_MS = 50          // curl keeps the deadlines of what it has begun itself
 };
 
 struct kl_curl {
     uv_loop_t *loop;
     CURLM *multi; // NULL while there is no connection to keep
     uv_timer_t timer;
+    uv_timer_t due; // at the earliest deadline, while something runs
+    int handles;    // that are not closed yet
     kl_curl_transfer *running;
     long connections; // at most
     long per_host;
@@ -40,6 +43,8 @@ static void detach(kl_curl_transfer *transfer)
         curl->running = transfer->next;
     if (transfer->next != NULL)
         transfer->next->previous = transfer->previous;
+    if (curl->running == NULL)
+        uv_timer_stop(&curl->due);
 }
 
 static void cleanup_multi(kl_curl *curl)
@@ -52,6 +57,41 @@ static void cleanup_multi(kl_curl *curl)
     uv_timer_stop(&curl->timer);
 }
 
+static void report(kl_curl_transfer *transfer, CURLcode result)
+{
+    kl_curl_transfer_ended(transfer, result);
+    detach(transfer);
+    transfer->done(transfer->ctx, &transfer->response,
+                   kl_failed(&transfer->failure) ? &transfer->failure : NULL);
+}
+
+static void due_fired(uv_timer_t *timer);
+
+static void watch_deadlines(kl_curl *curl)
+{
+    uint64_t now = uv_now(curl->loop), first = UINT64_MAX;
+    for (const kl_curl_transfer *at = curl->running; at != NULL; at = at->next)
+        first = at->due < first ? at->due : first;
+    if (curl->running != NULL)
+        uv_timer_start(&curl->due, due_fired, first > now ? first - now : 0, 0);
+}
+
+// curl forgets the deadline of a request that waits for a connection.
+static void due_fired(uv_timer_t *timer)
+{
+    kl_curl *curl = timer->data;
+    uint64_t now = uv_now(curl->loop);
+    kl_curl_transfer *next;
+    for (kl_curl_transfer *at = curl->running; at != NULL; at = next) {
+        next = at->next;
+        if (at->due <= now)
+            report(at, CURLE_OPERATION_TIMEDOUT);
+    }
+    if (curl->forget && curl->running == NULL)
+        cleanup_multi(curl);
+    watch_deadlines(curl);
+}
+
 static void report_ended(kl_curl *curl)
 {
     int left;
@@ -62,10 +102,7 @@ static void report_ended(kl_curl *curl)
         CURLcode result = message->data.result; // `message` is gone after the removal
         kl_curl_transfer *transfer = NULL;
         curl_easy_getinfo(message->easy_handle, CURLINFO_PRIVATE, (char **)&transfer);
-        kl_curl_transfer_ended(transfer, result);
-        detach(transfer);
-        transfer->done(transfer->ctx, &transfer->response,
-                       kl_failed(&transfer->failure) ? &transfer->failure : NULL);
+        report(transfer, result);
     }
     if (curl->forget && curl->running == NULL)
         cleanup_multi(curl);
@@ -187,13 +224,19 @@ kl_curl *kl_curl_open(uv_loop_t *loop)
     curl->connections = CONNECTIONS_MAX;
     curl->per_host = HOST_MAX;
     uv_timer_init(loop, &curl->timer);
+    uv_timer_init(loop, &curl->due);
+    curl->handles = 2;
     curl->timer.data = curl;
+    curl->due.data = curl;
     return curl;
 }
 
 static void curl_closed(uv_handle_t *handle)
 {
-    free(handle->data);
+    kl_curl *curl = handle->data;
+    if (--curl->handles > 0)
+        return;
+    free(curl);
     curl_global_cleanup();
 }
 
@@ -203,6 +246,7 @@ void kl_curl_close(kl_curl *curl)
         detach(curl->running);
     cleanup_multi(curl);
     uv_close((uv_handle_t *)&curl->timer, curl_closed);
+    uv_close((uv_handle_t *)&curl->due, curl_closed);
 }
 
 void kl_curl_forget(kl_curl *curl)
@@ -231,6 +275,10 @@ kl_curl_transfer *kl_curl_start(kl_curl *curl, const kl_curl_request *request, k
     if (curl->running != NULL)
         curl->running->previous = transfer;
     curl->running = transfer;
+    transfer->due = uv_now(curl->loop) + (uint64_t)(request->timeout * 1e3) + GRACE_MS;
+    if (!uv_is_active((uv_handle_t *)&curl->due) ||
+        transfer->due < uv_now(curl->loop) + uv_timer_get_due_in(&curl->due))
+        watch_deadlines(curl);
     return transfer;
 }
 

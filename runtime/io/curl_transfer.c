@@ -248,6 +248,14 @@ static const char *kind_of(CURLcode result)
     }
 }
 
+// With TLS 1.3 a server says after the handshake that it does not take the client's certificate.
+static bool is_alert(const kl_curl_transfer *transfer, CURLcode result)
+{
+    return (result == CURLE_RECV_ERROR || result == CURLE_SEND_ERROR) &&
+           strstr(transfer->error, "SSL routines") != NULL &&
+           strstr(transfer->error, "alert") != NULL;
+}
+
 // curl's words for the verdict, and the system's where curl only says that it could not connect.
 static const char *text_of(const kl_curl_transfer *transfer, CURLcode result)
 {
@@ -256,6 +264,8 @@ static const char *text_of(const kl_curl_transfer *transfer, CURLcode result)
         curl_easy_getinfo(transfer->easy, CURLINFO_OS_ERRNO, &error);
     if (error != 0)
         return strerror((int)error);
+    if (result == CURLE_OPERATION_TIMEDOUT && transfer->attempts == 0 && transfer->error[0] == '\0')
+        return "no connection was free before the deadline";
     return transfer->error[0] != '\0' ? transfer->error : curl_easy_strerror(result);
 }
 
@@ -287,8 +297,8 @@ void kl_curl_transfer_ended(kl_curl_transfer *transfer, CURLcode result)
         kl_failure_set(&transfer->failure, "unreachable", (int)result,
                        "%s: the connection ended after the request was sent", transfer->where);
     else
-        kl_failure_set(&transfer->failure, kind_of(result), (int)result, "%s: %s", transfer->where,
-                       text_of(transfer, result));
+        kl_failure_set(&transfer->failure, is_alert(transfer, result) ? "tls" : kind_of(result),
+                       (int)result, "%s: %s", transfer->where, text_of(transfer, result));
 }
 
 void kl_curl_transfer_free(kl_curl_transfer *transfer)

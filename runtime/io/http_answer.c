@@ -9,14 +9,13 @@ enum {
     BLOCK = 32 * 1024    // bytes that libmicrohttpd asks for at once
 };
 
-enum MHD_Result kl_http_answer_refuse(kl_http_request *request, unsigned status)
+enum MHD_Result kl_http_answer_refuse(kl_http_request *request)
 {
-    request->refused = true;
     struct MHD_Response *response =
         MHD_create_response_from_buffer(0, NULL, MHD_RESPMEM_PERSISTENT);
     if (response == NULL)
         return MHD_NO;
-    enum MHD_Result result = MHD_queue_response(request->connection, status, response);
+    enum MHD_Result result = MHD_queue_response(request->connection, request->status, response);
     MHD_destroy_response(response);
     return result;
 }

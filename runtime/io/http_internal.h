@@ -32,12 +32,13 @@ struct kl_http_request {
     size_t stream_at;
     size_t buffered; // bytes that the server counts for us
     size_t length;   // of the answer
+    size_t received; // bytes of the body
     kl_http_moved_fn moved;
     void *moved_ctx;
     bool begun;     // its headers are there
     bool streams;   // its answer comes in pieces
     bool finished;  // the stream is whole
-    bool refused;   // answered by us before it was handed over
+    bool refused;   // answered by us, and never handed over
     bool given;     // handed over
     bool suspended; // waits for its answer
     bool answered;
@@ -60,8 +61,8 @@ void kl_http_request_abandon(kl_http_request *request);
 
 // http_answer.c: hands the answer to libmicrohttpd.
 enum MHD_Result kl_http_answer_queue(kl_http_request *request);
-// Answers without asking anybody.
-enum MHD_Result kl_http_answer_refuse(kl_http_request *request, unsigned status);
+// Answers with the status alone.
+enum MHD_Result kl_http_answer_refuse(kl_http_request *request);
 
 // http_listen.c: a listening socket, or -1 and a failure.
 int kl_http_listen(const kl_http_server_options *options, kl_failure *out);

@@ -9,6 +9,8 @@
 #include <string.h>
 #include <sys/socket.h>
 
+enum { DRAIN_MAX = 16 << 20 }; // bytes of a refused body that are taken all the same
+
 static void append_zero_terminated(kl_buf *out, const char *bytes, size_t length, bool lower)
 {
     size_t clean = bytes != NULL ? strnlen(bytes, length) : 0; // nothing after a zero byte
@@ -102,22 +104,43 @@ static bool gather_head(kl_http_request *request, const char *path, const char *
     return request->method != NULL && request->path != NULL && request->target != NULL;
 }
 
-// The headers are there. A body that is announced as too long is not even received.
+// Answers without asking anybody. A client that is cut off while it sends does not see the answer:
+// so a body that is not too long is taken first, and thrown away.
+static enum MHD_Result refuse(kl_http_request *request, unsigned status, unsigned long long length)
+{
+    request->status = status;
+    request->refused = true;
+    if (length > 0 && length <= DRAIN_MAX)
+        return MHD_YES;
+    request->queued = true;
+    return kl_http_answer_refuse(request);
+}
+
+// The headers are there. A body that is announced as too long is not kept.
 static enum MHD_Result begin(kl_http_server *server, kl_http_request *request, const char *path,
                              const char *method)
 {
     if (!gather_head(request, path, method))
         return MHD_NO;
     if (strstr(request->target, "%00") != NULL) // the decoded path would end there
-        return kl_http_answer_refuse(request, MHD_HTTP_BAD_REQUEST);
+        return refuse(request, MHD_HTTP_BAD_REQUEST, 0);
     const char *text = MHD_lookup_connection_value(request->connection, MHD_HEADER_KIND,
                                                    MHD_HTTP_HEADER_CONTENT_LENGTH);
     unsigned long long length = text != NULL ? strtoull(text, NULL, 10) : 0;
     if (length > kl_http_server_max_body(server))
-        return kl_http_answer_refuse(request, MHD_HTTP_CONTENT_TOO_LARGE);
+        return refuse(request, MHD_HTTP_CONTENT_TOO_LARGE, length);
     if (!kl_http_server_buffer(server, (size_t)length))
-        return kl_http_answer_refuse(request, MHD_HTTP_SERVICE_UNAVAILABLE);
+        return refuse(request, MHD_HTTP_SERVICE_UNAVAILABLE, length);
     request->buffered = (size_t)length;
+    return MHD_YES;
+}
+
+// Its length was not announced, and it turns out too long.
+static enum MHD_Result overrun(kl_http_request *request, unsigned status)
+{
+    request->status = status;
+    request->refused = true;
+    kl_http_request_forget_body(request);
     return MHD_YES;
 }
 
@@ -125,11 +148,14 @@ static enum MHD_Result receive(kl_http_server *server, kl_http_request *request,
                                size_t length)
 {
     kl_buf *body = &request->asked.body;
+    request->received += length;
+    if (request->refused)
+        return request->received <= kl_http_server_max_body(server) + DRAIN_MAX ? MHD_YES : MHD_NO;
     if (length > kl_http_server_max_body(server) - body->length)
-        return MHD_NO;
-    if (body->length + length > request->buffered) { // its length was not announced
+        return overrun(request, MHD_HTTP_CONTENT_TOO_LARGE);
+    if (body->length + length > request->buffered) {
         if (!kl_http_server_buffer(server, length))
-            return MHD_NO;
+            return overrun(request, MHD_HTTP_SERVICE_UNAVAILABLE);
         request->buffered += length;
     }
     kl_buf_append(body, bytes, length);
@@ -160,12 +186,16 @@ enum MHD_Result kl_http_request_step(void *ctx, struct MHD_Connection *connectio
         return MHD_NO;
     if (!request->begun)
         return begin(server, request, url, method);
-    if (request->refused || request->queued)
+    if (request->queued)
         return MHD_YES;
     if (*upload_size > 0) {
         size_t length = *upload_size;
         *upload_size = 0;
         return receive(server, request, upload, length);
+    }
+    if (request->refused) {
+        request->queued = true;
+        return kl_http_answer_refuse(request);
     }
     if (request->answered)
         return kl_http_answer_queue(request);

@@ -5,9 +5,10 @@
 //   stall         reads and never answers
 //   answer TEXT   reads a request, writes TEXT (escaped: \r, \n), ends the connection
 //   headers TEXT  the same, with a status line first and TEXT a thousand times
+//   early TEXT    writes TEXT when the headers are there and goes on reading
 //   once TEXT     as answer, but keeps the connection until a second request came on it
 //
-// Prints its port, then a line for each request read; ends when its standard output closes.
+// Prints its port, then a line for each request; ends when its standard output closes.
 #include <arpa/inet.h>
 #include <poll.h>
 #include <signal.h>
@@ -76,9 +77,14 @@ static void answer(client *one)
 {
     one->requests++;
     one->used = 0;
-    printf("request\n");
-    fflush(stdout);
-    if (strcmp(mode, "stall") == 0)
+    if (one->requests == 1 || strcmp(mode, "once") == 0) { // not each piece of a body
+        printf("request\n");
+        fflush(stdout);
+    }
+    bool early = strcmp(mode, "early") == 0;
+    if (early && one->requests == 1 && write(one->fd, text, strlen(text)) < 0)
+        end(one);
+    if (early || strcmp(mode, "stall") == 0)
         return;
     bool once = strcmp(mode, "once") == 0;
     int times = strcmp(mode, "headers") == 0  ? 1000

@@ -12,7 +12,7 @@ TcpServer.__index = TcpServer
 
 ---Starts one.
 ---@async
----@param mode "close"|"read-close"|"stall"|"answer"|"headers"|"once"
+---@param mode "close"|"read-close"|"stall"|"answer"|"headers"|"early"|"once"
 ---@param text? string what it writes
 ---@return spec.TcpServer
 function tcp_server.start(mode, text)
