@@ -50,7 +50,8 @@ end
 function actions.show(world, action)
   return {
     id = action.id, status = action.status, type = action.type, started_at = action.started_at,
-    completed_at = action.completed_at or json.null, resource_id = action.resource_id,
+    completed_at = action.completed_at or json.null,
+    resource_id = action.resource_id or json.null,
     resource_type = action.resource_type, region_slug = action.region_slug or json.null,
     region = action.region_slug and catalogue.by_slug(world.regions, action.region_slug),
   }

@@ -122,7 +122,6 @@ local function features_of(plan)
 end
 
 local function row_of(world, plan, name)
-  local latency = world.latency
   return {
     id = world:number("droplet", 3164444), name = name, status = "new", event = "create",
     created_at = world:stamp(), image = plan.image, size = plan.size, disk = plan.size.disk,
@@ -130,8 +129,7 @@ local function row_of(world, plan, name)
     features = features_of(plan), snapshot_ids = json.array {},
     volume_ids = table.move(plan.volume_ids, 1, #plan.volume_ids, 1, json.array {}),
     vpc_uuid = plan.vpc.id, public_networking = plan.public, keys = plan.keys,
-    user_data = plan.user_data,
-    visible_at = world.now + latency.visible, address_at = math.huge,
+    user_data = plan.user_data, address_at = math.huge,
   }
 end
 
@@ -147,8 +145,10 @@ local function became_active(world, droplet, job, fault)
 end
 
 local function start(world, plan, name, fault)
-  local droplet = world.droplets:add(row_of(world, plan, name))
-  if fault.kind == "unseen" then droplet.visible_at = world.now + (fault.seconds or 5) end
+  local droplet = row_of(world, plan, name)
+  droplet.visible_at = world.now
+    + (fault.kind == "unseen" and (fault.seconds or 5) or world.latency.visible)
+  world.droplets:add(droplet)
   local job = world.machines and world.machines.create(droplet)
   local action = actions.start(world, {
     type = "create", resource_type = "droplet", resource_id = droplet.id,

@@ -42,18 +42,13 @@ function droplets.show(world, droplet)
   }
 end
 
----A droplet is there for the account before it is there for every server of the API.
-local function is_visible(world, droplet)
-  return world.now >= droplet.visible_at
-end
-
 ---Gives the droplet that a request names. Refuses with 404.
 ---@param world kiln.do.sim.World
 ---@param id string|integer
 ---@return table droplet
 function droplets.existing(world, id)
-  local droplet = world.droplets:get(id)
-  if not droplet or not is_visible(world, droplet) then reply.not_found() end
+  local droplet = world:seen("droplets", id)
+  if not droplet then reply.not_found() end
   return droplet
 end
 
@@ -65,8 +60,7 @@ local function list(world, request)
   if asked > 1 then
     reply.unprocessable("tag_name, name and type may not be combined")
   end
-  local rows = world.droplets:list(function(droplet)
-    if not is_visible(world, droplet) then return false end
+  local rows = world:visible("droplets", function(droplet)
     if query.tag_name then return tags.has(droplet, query.tag_name) end
     if query.name then return droplet.name:lower() == query.name:lower() end
     return query.type ~= "gpus"

@@ -31,6 +31,14 @@ local function routes()
     require "providers.digitalocean.sim.images",
     require "providers.digitalocean.sim.actions",
     require "providers.digitalocean.sim.vpcs",
+    require "providers.digitalocean.sim.reserved_ips",
+    require "providers.digitalocean.sim.load_balancers",
+    require "providers.digitalocean.sim.domains",
+    require "providers.digitalocean.sim.databases",
+    require "providers.digitalocean.sim.firewalls",
+    require "providers.digitalocean.sim.volumes",
+    require "providers.digitalocean.sim.certificates",
+    require "providers.digitalocean.sim.projects",
   }
 end
 
@@ -120,9 +128,10 @@ end
 
 local function handle(self, request)
   check_token(self, request)
-  if request.method == "GET" and request.path == "/v2/account/keys"
-    and self.rate:window(self.world.now, "keys", self.world.limits.keys_minute, 60) then
-    reply.refuse(429, "too_many_requests", "API Rate limit exceeded.")
+  request.at_most = function(name, most)
+    if self.rate:window(self.world.now, name, most, 60) then
+      reply.refuse(429, "too_many_requests", "API Rate limit exceeded.")
+    end
   end
   local handler, parameters, known = self.router:find(request.method, request.path)
   if not handler then return check_path(request, known) end

@@ -54,6 +54,7 @@ end
 ---@param add fun(method: string, pattern: string, handler: function)
 function keys.routes(add)
   add("GET", "/v2/account/keys", function(world, request)
+    request.at_most("keys", world.limits.keys_minute)
     return reply.page(request, "ssh_keys", world.keys.rows, show)
   end)
   add("POST", "/v2/account/keys", create)

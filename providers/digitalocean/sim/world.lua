@@ -79,6 +79,60 @@ function World:after(seconds, happen, job)
   table.insert(self.events, place, event)
 end
 
+---Adds something that a request creates, as the fault on the request has it: at once, `unseen` for
+---a while, or gone again (`vanish`).
+---@generic T
+---@param kind string the collection: "databases"
+---@param row T
+---@return T row
+function World:appear(kind, row)
+  local fault = self.fault or {}
+  local unseen = fault.kind == "unseen" and (fault.seconds or 5) or self.latency.visible
+  row.visible_at = self.now + unseen
+  self[kind]:add(row)
+  if fault.kind == "vanish" then
+    self:after(fault.seconds or 10, function()
+      row.gone = true
+      self[kind]:remove(row.id)
+    end)
+  end
+  return row
+end
+
+---Lists what a request may see.
+---@param kind string
+---@param accepts? fun(row: table): any (all)
+---@return table[]
+function World:visible(kind, accepts)
+  return self[kind]:list(function(row)
+    return self.now >= (row.visible_at or 0) and (not accepts or accepts(row))
+  end)
+end
+
+---Gives a row that a request may see.
+---@param kind string
+---@param id string|integer
+---@return table? row
+function World:seen(kind, id)
+  local row = self[kind]:get(id)
+  return row and self.now >= (row.visible_at or 0) and row or nil
+end
+
+---Lets what was created become ready, as the fault on the request has it: in its time, `errored`,
+---never (`endless`), or late (`slow`).
+---@param row table nothing happens to one that is gone by then
+---@param seconds number
+---@param ready fun()
+---@param failed fun()
+function World:becomes(row, seconds, ready, failed)
+  local fault = self.fault or {}
+  if fault.kind == "endless" then return end
+  self:after(fault.kind == "slow" and fault.seconds or seconds, function()
+    if row.gone then return end
+    if fault.kind == "errored" then failed() else ready() end
+  end)
+end
+
 ---Takes the first event that is due and whose job is done.
 local function take_due(self, now)
   for place, event in ipairs(self.events) do
