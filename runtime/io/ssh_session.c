@@ -158,6 +158,19 @@ static void step(kl_ssh_session *session)
     }
 }
 
+// Asks for a sign of life. False when libssh2 sends nothing any more, however often it is asked: it
+// waits for the end of a key exchange, which both sides may wait for (libssh2 1672, 2110) while the
+// host is well and speaks.
+static bool send_keepalive(kl_ssh_session *session)
+{
+    int next = 0;
+    uint64_t before = session->wire.sent;
+    session->wire.unanswered++;
+    libssh2_keepalive_send(session->handle, &next);
+    session->withheld = session->wire.sent == before ? session->withheld + 1 : 0;
+    return session->withheld <= SILENT_KEEPALIVES;
+}
+
 static void check_clocks(kl_ssh_session *session)
 {
     uint64_t now = uv_now(session->loop);
@@ -179,9 +192,13 @@ static void check_clocks(kl_ssh_session *session)
             shut(session, &failure);
             return;
         }
-        int next = 0;
-        session->wire.unanswered++;
-        libssh2_keepalive_send(session->handle, &next);
+        if (!send_keepalive(session)) {
+            kl_failure_set(&failure, "unreachable", 0,
+                           "%s: a key exchange has not ended for %.0f s; connect again",
+                           session->name, session->keepalive * SILENT_KEEPALIVES);
+            shut(session, &failure);
+            return;
+        }
         session->keepalive_ms = now + (uint64_t)(session->keepalive * 1e3);
     }
 }

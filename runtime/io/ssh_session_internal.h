@@ -25,6 +25,7 @@ typedef struct kl_ssh_wire {
     bool opened;
     kl_buf out;
     size_t out_at;
+    uint64_t sent;        // bytes that libssh2 wanted sent
     uint64_t received_ms; // when the peer was last heard
     int unanswered;       // signs of life asked for since then
     int error;            // errno of the lost connection, -1: closed by the peer, 0: fine
@@ -85,6 +86,7 @@ struct kl_ssh_session {
     double keepalive;
     uint64_t deadline_ms;  // of the connect
     uint64_t keepalive_ms; // when the next sign of life is due
+    int withheld;          // signs of life that libssh2 did not send
     kl_dial *dial;
     struct kl_ssh_relay *relay; // to its socket through another session, until that is open
     int relay_fd;               // the socket meanwhile

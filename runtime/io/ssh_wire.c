@@ -103,6 +103,7 @@ static ssize_t wire_send(libssh2_socket_t fd, const void *bytes, size_t length, 
         return -ECONNABORTED;
     if (!kl_ssh_session_trusts(session))
         return (ssize_t)length; // dropped: an error here makes libssh2 1.10 forget the host key
+    wire->sent += length;
     size_t sent = 0;
     if (!kl_ssh_wire_has_output(wire))
         sent = send_now(wire, bytes, length);

@@ -33,8 +33,9 @@ end
 ---Closes the connections of a run.
 ---@param run kiln.Run
 function machine.close_all(run)
+  for _, port in ipairs(run.forwards or {}) do port:close() end
   for _, session in pairs(run.sessions or {}) do session:close() end
-  run.sessions = {}
+  run.forwards, run.sessions = {}, {}
 end
 
 local function drop_session(self)
@@ -234,6 +235,45 @@ function Machine:write(target, content, opts)
       end)
     end,
   }
+end
+
+---Gives the port that a resumed run was promised, as far as the machine still answers.
+local function reopen(self, opts, port)
+  local ok, result = xpcall(function()
+    local again = {}
+    for key, value in pairs(opts) do again[key] = value end
+    again.port = port
+    return session_of(self, 10):forward(again)
+  end, error_.from)
+  if ok then return result end
+  -- Whoever uses the port finds it closed; this says why.
+  return {
+    host = opts.host or "127.0.0.1", port = port, failure = function() return result end,
+    close = function() end,
+  }
+end
+
+---Listens on a port here that leads to one that only the machine sees: to probe a service that is
+---not open to the world, or to reach a database through the machine. It ends with the run at the
+---latest. Raises `exists`, `denied`, `unreachable`, `timeout`.
+---@async
+---@param opts kiln.ssh.ForwardOptions
+---@return kiln.ssh.Forward port with `host`, `port`, `failure()` and `close()`
+function Machine:forward(opts)
+  local live
+  local target = ("%s:%d"):format(opts.to_host or "127.0.0.1", opts.to_port)
+  local row = op.call {
+    name = ("forward %s by %s"):format(target, self.name), class = "read", quiet = true,
+    args = { machine = self.id, target = target, port = opts.port },
+    perform = function()
+      live = persist(self, 60, function(session) return session:forward(opts) end)
+      return { port = live.port }
+    end,
+  }
+  live = live or reopen(self, opts, row.port)
+  self.on.forwards = self.on.forwards or {}
+  table.insert(self.on.forwards, live)
+  return live
 end
 
 ---Switches the machine off and waits until it is.

@@ -95,6 +95,10 @@ function commands.parser()
   parser:help_max_width(100)
   define_runs(parser)
   define_reports(parser)
+  local ssh = parser:command("ssh", "Log in to a machine that kiln made, or run a command on it.")
+  ssh:argument("machine", "Its name, id or address."):argname "MACHINE"
+  ssh:argument("words", "The command; without it, a login shell."):argname "COMMAND":args "*"
+  add_dir(ssh)
   local lua = parser:command("lua", "Run a Lua file with kiln's modules, outside any run.")
   lua:argument("file"):argname "FILE"
   lua:argument("arguments"):args "*"
