@@ -5,10 +5,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
-
-#define SILENT_KEEPALIVES 3
-#define TURN_NS 1000000
 
 static void pump(kl_ssh_session *session);
 static void shut(kl_ssh_session *session, const kl_failure *failure);
@@ -95,6 +91,11 @@ static void shut(kl_ssh_session *session, const kl_failure *failure)
     kl_ssh_session_drop(session);
 }
 
+void kl_ssh_session_fail(kl_ssh_session *session, const kl_failure *failure)
+{
+    shut(session, failure);
+}
+
 static void fail_call(kl_ssh_session *session, int rc, const char *what)
 {
     kl_failure failure;
@@ -158,76 +159,11 @@ static void step(kl_ssh_session *session)
     }
 }
 
-// Asks for a sign of life. False when libssh2 sends nothing any more, however often it is asked: it
-// waits for the end of a key exchange, which both sides may wait for (libssh2 1672, 2110) while the
-// host is well and speaks.
-static bool send_keepalive(kl_ssh_session *session)
-{
-    int next = 0;
-    uint64_t before = session->wire.sent;
-    session->wire.unanswered++;
-    libssh2_keepalive_send(session->handle, &next);
-    session->withheld = session->wire.sent == before ? session->withheld + 1 : 0;
-    return session->withheld <= SILENT_KEEPALIVES;
-}
-
-static void check_clocks(kl_ssh_session *session)
-{
-    uint64_t now = uv_now(session->loop);
-    kl_failure failure;
-    if (session->state < KL_SSH_OPEN) {
-        if (now < session->deadline_ms)
-            return;
-        static const char *const doing[] = {"TCP connect", "key exchange", "login"};
-        kl_failure_set(&failure, "timeout", 0, "%s: no answer in time (%s)", session->name,
-                       doing[session->state]);
-        shut(session, &failure);
-    } else if (session->state == KL_SSH_OPEN && now >= session->keepalive_ms) {
-        kl_ssh_wire_fill(&session->wire, now); // an answer may wait there since long
-        if (!kl_ssh_wire_wants_input(&session->wire))
-            session->wire.unanswered = 0; // it is us who do not listen
-        if (session->wire.unanswered >= SILENT_KEEPALIVES) {
-            kl_failure_set(&failure, "unreachable", 0, "%s: silent for %.0f s", session->name,
-                           (double)(now - session->wire.received_ms) / 1e3);
-            shut(session, &failure);
-            return;
-        }
-        if (!send_keepalive(session)) {
-            kl_failure_set(&failure, "unreachable", 0,
-                           "%s: a key exchange has not ended for %.0f s; connect again",
-                           session->name, session->keepalive * SILENT_KEEPALIVES);
-            shut(session, &failure);
-            return;
-        }
-        session->keepalive_ms = now + (uint64_t)(session->keepalive * 1e3);
-    }
-}
-
-static uint64_t cpu_ns(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
-    return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
-}
-
-// Key exchange and login cost a millisecond. With hundreds of sessions under way at once, those
-// that come after the first few wait for the next turn of the loop, where their poll fires again.
-static bool turn_is_spent(const kl_ssh_session *session)
-{
-    static uint64_t turn, since; // the loop's time, which stands still for a turn; CPU at its start
-    uint64_t now = cpu_ns();
-    if (turn == uv_now(session->loop))
-        return now - since > TURN_NS;
-    turn = uv_now(session->loop);
-    since = now;
-    return false;
-}
-
 static void on_poll(uv_poll_t *poll, int status, int events)
 {
     (void)events;
     kl_ssh_session *session = poll->data;
-    if (turn_is_spent(session))
+    if (kl_ssh_turn_is_spent(session))
         return;
     if (status < 0) { // libuv calls every POLLERR a bad descriptor; the socket knows better
         kl_ssh_wire_fill(&session->wire, uv_now(session->loop));
@@ -240,12 +176,12 @@ static void on_poll(uv_poll_t *poll, int status, int events)
 static void on_timer(uv_timer_t *timer)
 {
     kl_ssh_session *session = timer->data;
-    if (turn_is_spent(session)) {
+    if (kl_ssh_turn_is_spent(session)) {
         uv_timer_start(timer, on_timer, 1, 0); // at 0 it would fire again in this turn
         return;
     }
     kl_ssh_session_hold(session);
-    check_clocks(session);
+    kl_ssh_clocks_check(session);
     pump(session);
     kl_ssh_session_drop(session);
 }

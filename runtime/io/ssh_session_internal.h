@@ -156,7 +156,15 @@ void kl_ssh_session_stop_going(kl_ssh_session *session);
 void kl_ssh_listens_step(kl_ssh_session *session);
 void kl_ssh_listens_fail(kl_ssh_session *session);
 
+// ssh_clock.c
+// Ends the session when its time is over or its host is gone; asks for signs of life.
+void kl_ssh_clocks_check(kl_ssh_session *session);
+// Whether sessions have had their share of this turn of the loop.
+bool kl_ssh_turn_is_spent(const kl_ssh_session *session);
+
 // ssh_session.c
+// Ends it for this reason.
+void kl_ssh_session_fail(kl_ssh_session *session, const kl_failure *failure);
 // Has a connected socket, which the session takes; -1 and the failure: it could not be had.
 void kl_ssh_session_connected(kl_ssh_session *session, int fd, const kl_failure *failure);
 // Runs the session at the next turn of the loop.

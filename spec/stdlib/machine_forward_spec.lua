@@ -17,11 +17,11 @@ local server = [[perl -MIO::Socket::INET -e 'my $s = IO::Socket::INET->new(
 
 ---Makes it and asks it through the machine.
 function app.deploy(run)
-  local machine = run.cloud:machines { names = { "inner-1" }, image = run.cloud:base("debian-13").id,
-    size = "1gb" }[1]
+  local base = run.cloud:base "debian-13"
+  local machine = run.cloud:machines { names = { "inner-1" }, image = base.id, size = "1gb" }[1]
   machine:ready()
   machine:run("systemd-run --unit inner sh -c " .. require("kiln.sh").quote(server)
-    .. "; until (exec 3<>/dev/tcp/127.0.0.1/9000) 2>&-; do sleep 0.1; done")
+    .. "; until grep -q :2328 /proc/net/tcp; do sleep 0.1; done") -- 9000
   local port <close> = machine:forward { to_port = 9000 }
   local answer = http.get(("http://%s:%d/"):format(port.host, port.port))
   run:note("it says " .. answer.body)

@@ -66,7 +66,8 @@ end
 
 local handlers = {
   run = "run", resume = "run", abort = "run", rollback = "run",
-  runs = "report", show = "report", log = "report", status = "report", doctor = "report", ssh = "ssh",
+  runs = "report", show = "report", log = "report", status = "report", doctor = "report",
+  ssh = "ssh",
 }
 
 local function dispatch(argv)
