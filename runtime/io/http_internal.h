@@ -35,6 +35,9 @@ struct kl_http_request {
     size_t received; // bytes of the body
     kl_http_moved_fn moved;
     void *moved_ctx;
+    int lengths;    // how many headers say how long the body is,
+    int codings;    // how it is coded,
+    int hosts;      // and whom it is for
     bool begun;     // its headers are there
     bool streams;   // its answer comes in pieces
     bool finished;  // the stream is whole
@@ -82,6 +85,8 @@ void kl_http_server_expect(const kl_http_server *server, kl_http_connection *wir
                            kl_http_turn turn);
 // Gives the peer more time, for so many bytes.
 void kl_http_server_allow(kl_http_connection *wire, size_t bytes);
+// Bytes came or went.
+void kl_http_server_moved(kl_http_server *server);
 // Runs libmicrohttpd as far as it gets without waiting. Not from its own callbacks.
 void kl_http_server_turn(kl_http_server *server);
 

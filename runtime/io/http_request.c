@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/socket.h>
 
 enum { DRAIN_MAX = 16 << 20 }; // bytes of a refused body that are taken all the same
@@ -24,8 +25,12 @@ static enum MHD_Result keep_header(void *ctx, enum MHD_ValueKind kind, const cha
                                    size_t name_length, const char *value, size_t value_length)
 {
     (void)kind;
-    append_zero_terminated(ctx, name, name_length, true);
-    append_zero_terminated(ctx, value, value_length, false);
+    kl_http_request *request = ctx;
+    append_zero_terminated(&request->asked.headers, name, name_length, true);
+    append_zero_terminated(&request->asked.headers, value, value_length, false);
+    request->lengths += strcasecmp(name, MHD_HTTP_HEADER_CONTENT_LENGTH) == 0;
+    request->codings += strcasecmp(name, MHD_HTTP_HEADER_TRANSFER_ENCODING) == 0;
+    request->hosts += strcasecmp(name, MHD_HTTP_HEADER_HOST) == 0;
     return MHD_YES;
 }
 
@@ -97,8 +102,7 @@ static bool gather_head(kl_http_request *request, const char *path, const char *
     request->asked.target = request->target;
     request->asked.path = request->path;
     request->asked.peer = request->peer;
-    MHD_get_connection_values_n(request->connection, MHD_HEADER_KIND, keep_header,
-                                &request->asked.headers);
+    MHD_get_connection_values_n(request->connection, MHD_HEADER_KIND, keep_header, request);
     MHD_get_connection_values_n(request->connection, MHD_GET_ARGUMENT_KIND, keep_argument,
                                 &request->asked.query);
     return request->method != NULL && request->path != NULL && request->target != NULL;
@@ -116,13 +120,21 @@ static enum MHD_Result refuse(kl_http_request *request, unsigned status, unsigne
     return kl_http_answer_refuse(request);
 }
 
+// A proxy before us may have read it otherwise (RFC 9112, 6.3 and 3.2); a decoded path would end at
+// its zero byte.
+static bool is_ambiguous(const kl_http_request *request)
+{
+    return request->lengths + request->codings > 1 || request->hosts > 1 ||
+           strstr(request->target, "%00") != NULL;
+}
+
 // The headers are there. A body that is announced as too long is not kept.
 static enum MHD_Result begin(kl_http_server *server, kl_http_request *request, const char *path,
                              const char *method)
 {
     if (!gather_head(request, path, method))
         return MHD_NO;
-    if (strstr(request->target, "%00") != NULL) // the decoded path would end there
+    if (is_ambiguous(request))
         return refuse(request, MHD_HTTP_BAD_REQUEST, 0);
     const char *text = MHD_lookup_connection_value(request->connection, MHD_HEADER_KIND,
                                                    MHD_HTTP_HEADER_CONTENT_LENGTH);
@@ -184,6 +196,7 @@ enum MHD_Result kl_http_request_step(void *ctx, struct MHD_Connection *connectio
     kl_http_request *request = *state;
     if (request == NULL)
         return MHD_NO;
+    kl_http_server_moved(server);
     if (!request->begun)
         return begin(server, request, url, method);
     if (request->queued)

@@ -10,8 +10,10 @@
 #include <unistd.h>
 
 enum {
-    SWEEP_MS = 500,        // how often deadlines are looked at
-    LEAST_RATE = 16 * 1024 // bytes a second that a peer must manage beyond its time
+    SWEEP_MS = 500,         // how often deadlines are looked at
+    LEAST_RATE = 16 * 1024, // bytes a second that a peer must manage beyond its time
+    QUIET_TURNS = 32,       // in which nothing moved, before we stop turning at once
+    QUIET_MS = 5            // between two turns from then on
 };
 
 struct kl_http_server {
@@ -19,7 +21,9 @@ struct kl_http_server {
     uv_poll_t poll;
     uv_timer_t timer;
     uv_timer_t sweep;
-    int handles; // that are not closed yet
+    uv_idle_t again; // a turn in every round of the loop
+    unsigned quiet;  // turns in which nothing moved
+    int handles;     // that are not closed yet
     struct MHD_Daemon *daemon;
     kl_http_server_fn on_request;
     void *ctx;
@@ -162,18 +166,49 @@ static void timer_fired(uv_timer_t *timer)
     kl_http_server_turn(timer->data);
 }
 
+static void again_fired(uv_idle_t *idle)
+{
+    kl_http_server_turn(idle->data);
+}
+
 static void poll_ready(uv_poll_t *poll, int status, int events)
 {
     (void)status;
     (void)events;
-    kl_http_server_turn(poll->data);
+    kl_http_server *server = poll->data;
+    server->quiet = 0;
+    kl_http_server_turn(server);
+}
+
+void kl_http_server_moved(kl_http_server *server)
+{
+    server->quiet = 0;
+}
+
+// libmicrohttpd has more to do at once, or says so: with a TLS handshake that waits for the peer it
+// does, over and over. So turns in which nothing moves become rare; the peer's next bytes wake us.
+static void turn_again(kl_http_server *server)
+{
+    if (server->quiet++ < QUIET_TURNS) {
+        uv_timer_stop(&server->timer);
+        uv_idle_start(&server->again, again_fired);
+    } else {
+        uv_idle_stop(&server->again);
+        uv_timer_start(&server->timer, timer_fired, QUIET_MS, 0);
+    }
 }
 
 void kl_http_server_turn(kl_http_server *server)
 {
     MHD_run(server->daemon);
-    MHD_UNSIGNED_LONG_LONG wait;
-    if (MHD_get_timeout(server->daemon, &wait) == MHD_YES)
+    MHD_UNSIGNED_LONG_LONG wait = 0;
+    bool limited = MHD_get_timeout(server->daemon, &wait) == MHD_YES;
+    if (limited && wait == 0) {
+        turn_again(server);
+        return;
+    }
+    uv_idle_stop(&server->again);
+    if (limited)
         uv_timer_start(&server->timer, timer_fired, wait, 0);
     else
         uv_timer_stop(&server->timer);
@@ -242,14 +277,17 @@ static kl_http_server *server_new(uv_loop_t *loop, const kl_http_server_options 
     server->key = options->key != NULL ? strdup(options->key) : NULL;
     uv_timer_init(loop, &server->timer);
     uv_timer_init(loop, &server->sweep);
-    server->handles = 2;
+    uv_idle_init(loop, &server->again);
+    server->handles = 3;
     server->timer.data = server;
     server->sweep.data = server;
+    server->again.data = server;
     return server;
 }
 
 static void close_timers(kl_http_server *server)
 {
+    uv_close((uv_handle_t *)&server->again, handle_closed);
     uv_close((uv_handle_t *)&server->timer, handle_closed);
     uv_close((uv_handle_t *)&server->sweep, handle_closed);
 }
