@@ -41,8 +41,9 @@ end
 
 ---Makes a provider's driver by name. Raises `usage` for a name that kiln does not have.
 ---@param name string "local", …
+---@param options? table as the provider's `new` has them ({})
 ---@return table driver
-function provider.driver(name)
+function provider.driver(name, options)
   local found, module = pcall(require, "providers." .. name)
   if not found then
     if not tostring(module):find("module 'providers." .. name .. "' not found", 1, true) then
@@ -50,7 +51,20 @@ function provider.driver(name)
     end
     error_.raise { kind = "usage", message = ("there is no cloud '%s' in this kiln"):format(name) }
   end
-  return module.new {}
+  return module.new(options or {})
+end
+
+---Gives the simulator of a cloud. Raises `usage` for one that has none.
+---@param name string "digitalocean"
+---@return { new: function, faults: table, gaps: string[] } module
+function provider.simulator(name)
+  local found, module = pcall(require, "providers." .. name .. ".sim")
+  if found then return module end
+  if not tostring(module):find("module 'providers." .. name .. ".sim' not found", 1, true) then
+    error(module, 0)
+  end
+  error_.raise { kind = "usage",
+    message = ("there is no simulator of '%s'; there is one of digitalocean"):format(name) }
 end
 
 ---Closes what the run had open to its machines.

@@ -82,6 +82,25 @@ local function define_reports(parser)
   end
 end
 
+local function define_sim(parser)
+  local sim = parser:command("sim", "Serve a simulated cloud, for kiln and for other clients.")
+  sim:argument("provider", "Which cloud: digitalocean."):argname "CLOUD"
+  sim:option("--port", "Port to listen on (a free one)."):argname "N"
+  sim:option("--host", "Address to listen on (127.0.0.1)."):argname "ADDRESS"
+  sim:option("--latency", "Seconds that things take: create=33,off=7,snapshot=50,assign=4.")
+    :count "*":argname "NAME=SECONDS,…"
+  sim:option("--limit", "Limits of the account: droplets=3,minute=250."):count "*"
+    :argname "NAME=N,…"
+  sim:option("--faults", "File with the faults to place."):argname "FILE"
+  sim:flag("--list-faults", "List the kinds of faults, and what is not modelled.")
+  sim:option("--machines", "What a droplet is: a machine on this host (local), or a row (none).")
+    :argname "KIND"
+  sim:option("--speed", "How many times as fast its time passes (1)."):argname "FACTOR"
+  sim:option("--token", "The token it accepts (a fresh one)."):argname "TOKEN"
+  sim:flag("-q --quiet", "Not the list of what it does not model.")
+  sim:flag("-v --verbose", "Every request, on standard error.")
+end
+
 ---Makes the parser.
 ---@return table parser argparse's
 ---@return table<string, table> by_name its commands
@@ -95,6 +114,7 @@ function commands.parser()
   parser:help_max_width(100)
   define_runs(parser)
   define_reports(parser)
+  define_sim(parser)
   local ssh = parser:command("ssh", "Log in to a machine that kiln made, or run a command on it.")
   ssh:argument("machine", "Its name, id or address."):argname "MACHINE"
   ssh:argument("words", "The command; without it, a login shell."):argname "COMMAND":args "*"

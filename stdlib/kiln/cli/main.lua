@@ -67,6 +67,7 @@ end
 local handlers = {
   run = "run", resume = "run", abort = "run", rollback = "run",
   runs = "report", show = "report", log = "report", status = "report", doctor = "report",
+  sim = "sim",
   ssh = "ssh",
 }
 

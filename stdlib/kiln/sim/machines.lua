@@ -1,0 +1,250 @@
+---Real machines behind a simulated cloud: what takes real time is a job, and the simulator looks at
+---its end whenever a request comes.
+---
+---Jobs on one machine happen one after the other. Nothing here waits for a caller: an answer of the
+---simulator is a function of what is known when the request comes.
+local rt_machine = require "rt.machine"
+local rt_task = require "rt.task"
+local timer = require "rt.timer"
+local yaml = require "rt.yaml"
+local cloudinit = require "kiln.cloudinit"
+local error_ = require "kiln.error"
+
+local machines = {}
+
+---How often the host is asked which machines have switched themselves off.
+local look_seconds = 0.25
+
+---@class kiln.sim.Machines
+---@field create fun(droplet: table): kiln.sim.Job value: { address }
+---@field power_off fun(id: integer): kiln.sim.Job
+---@field power_on fun(id: integer): kiln.sim.Job
+---@field destroy fun(id: integer): kiln.sim.Job
+---@field snapshot fun(id: integer, name: string): kiln.sim.Job value: { id, gigabytes }
+---@field destroy_image fun(local_image: string): kiln.sim.Job
+---@field reserve fun(): string gives an address that was set aside
+---@field release fun(ip: string): kiln.sim.Job
+---@field assign fun(ip: string, id: integer?): kiln.sim.Job
+---@field stopped fun(): integer[] ids of those that switched themselves off
+---@field close fun() ends the jobs and destroys every machine, image and address of the site
+
+---@class kiln.sim.Job
+---@field done boolean
+---@field error? kiln.Error
+---@field value? any
+
+local function user_config(keys)
+  return cloudinit.config { cloudinit.authorized_keys(keys) }
+end
+
+---Puts a part before the first one of a MIME document.
+local function with_part(document, content)
+  local boundary = document:match('boundary="([^"]+)"') or document:match("boundary=([^%s;]+)")
+  local at = boundary and document:find("--" .. boundary, 1, true)
+  if not at then return document end
+  return document:sub(1, at - 1) .. "--" .. boundary
+    .. '\nContent-Type: text/cloud-config; charset="utf-8"\nMIME-Version: 1.0\n\n' .. content
+    .. "\n" .. document:sub(at)
+end
+
+---Joins the keys of a droplet to its user data: a cloud gives them to the guest by itself.
+---@param keys string[] public keys
+---@param user_data? string as the client sent it
+---@return string? user_data
+function machines.user_data(keys, user_data)
+  if #keys == 0 then return user_data end
+  if not user_data or user_data == "" then return user_config(keys) end
+  if user_data:find("^Content%-Type:") or user_data:find("^MIME%-Version:") then
+    return with_part(user_data, user_config(keys))
+  end
+  if user_data:find("^#cloud%-config%s") then
+    local theirs = yaml.decode(user_data)
+    if type(theirs) == "table" then
+      return cloudinit.config { cloudinit.authorized_keys(keys), theirs }
+    end
+  end
+  local kind = user_data:find("^#cloud%-config%s") and "cloud-config" or "shellscript"
+  return cloudinit.multipart {
+    { type = "cloud-config", content = user_config(keys), filename = "keys.yaml" },
+    { type = kind, content = user_data, filename = "user-data" },
+  }
+end
+
+---Runs jobs: those with the same key one after the other.
+local function queue(log)
+  local last, running = {}, {}
+  local self = {}
+
+  function self.start(key, what, body)
+    local job, before = { done = false }, last[key]
+    local task = rt_task.spawn(function()
+      if before then before:join() end
+      local ok, value = xpcall(body, error_.from)
+      if ok then job.value = value else job.error = value end
+      if not ok and value.kind ~= "cancelled" then log(("%s: %s"):format(what, value.message)) end
+      job.done = true
+      running[job] = nil
+    end)
+    last[key], running[job] = task, task
+    return job
+  end
+
+  function self.close()
+    for _, task in pairs(running) do task:cancel() end
+    while next(running) do
+      local _, task = next(running)
+      task:join()
+    end
+  end
+
+  return self
+end
+
+---A name that the host takes, of what the client called its droplet.
+local function host_name(droplet)
+  local name = droplet.name:lower():gsub("[^a-z0-9%-]+", "-"):sub(1, 40)
+  return ("%s-%d"):format(name, droplet.id)
+end
+
+---Looks now and then which machines run, until it is cancelled.
+local function watch(driver, state)
+  while true do
+    timer.sleep(look_seconds)
+    if next(state.names) then
+      for _, row in ipairs(driver:machines()) do
+        if row.state == "stopped" then state.off[row.id] = true end
+      end
+    end
+  end
+end
+
+---Removes all that a site has: machines, images on top of the base, addresses.
+local function clear(driver)
+  for _, row in ipairs(driver:machines()) do driver:destroy_machine(row.id) end
+  for _, row in ipairs(driver:addresses()) do driver:destroy_address(row.id) end
+  local images = driver:images()
+  table.sort(images, function(a, b) return (a.created or 0) > (b.created or 0) end)
+  for _, row in ipairs(images) do
+    if not row.data.base then driver:destroy_image(row.id) end
+  end
+end
+
+---Sets addresses aside, so that an answer need not wait for one.
+local function set_aside(driver, count)
+  local free = {}
+  for number = 1, count do
+    local row = driver:create_address { name = "reserved-" .. number }
+    free[number] = { id = row.id, ip = driver:address("reserved-" .. number).ip }
+  end
+  return free
+end
+
+---Opens machines behind a simulator, in a site of their own that is empty at the start and at the
+---end.
+---@async
+---@param driver table of the local cloud
+---@param opts { addresses: integer, base: string?, progress: (fun(text: string))?,
+---  log: fun(text: string) } how many addresses are set aside; the base image ("debian-13"); what a
+---  job that failed says
+---@return kiln.sim.Machines
+function machines.open(driver, opts)
+  clear(driver)
+  local base = driver:base_image(opts.base or "debian-13", opts.progress)
+  local jobs, state = queue(opts.log), { names = {}, off = {}, ids = {} }
+  local free, taken, self = set_aside(driver, opts.addresses), {}, {}
+  local watcher = rt_task.spawn(watch, driver, state)
+
+  function self.create(droplet)
+    local name = host_name(droplet)
+    return jobs.start(droplet.id, "create " .. name, function()
+      local row = driver:create_machine {
+        name = name, token = name, image = droplet.image.local_image or base.id,
+        user_data = machines.user_data(droplet.keys, droplet.user_data), tags = {},
+      }
+      state.names[droplet.id], state.ids[row.id] = row.id, droplet.id
+      return { address = row.address }
+    end)
+  end
+
+  ---A job on a machine that must be there.
+  local function on_machine(id, what, body)
+    return jobs.start(id, what, function()
+      local name = state.names[id]
+      if not name then
+        error_.raise { kind = "not_found", message = ("droplet %d has no machine"):format(id) }
+      end
+      return body(name)
+    end)
+  end
+
+  function self.power_off(id)
+    return on_machine(id, "power off", function(name) driver:power_off(name) end)
+  end
+
+  function self.power_on(id)
+    return on_machine(id, "power on", function(name)
+      state.off[name] = nil
+      error_.check(rt_machine.start { dir = driver.site.dir, name = name })
+      state.off[name] = nil
+    end)
+  end
+
+  function self.destroy(id)
+    return jobs.start(id, "destroy", function()
+      local name = state.names[id]
+      if not name then return end
+      driver:destroy_machine(name)
+      state.names[id], state.ids[name], state.off[name] = nil, nil, nil
+    end)
+  end
+
+  function self.snapshot(id, name)
+    return on_machine(id, "snapshot " .. name, function(machine)
+      local own = ("snapshot-%d-%d"):format(id, timer.time() * 1000 // 1 | 0)
+      local image = driver:snapshot { machine = machine, name = own, token = own }
+      return { id = image.id, gigabytes = math.max((image.bytes or 0) / 1e9, 0.01) }
+    end)
+  end
+
+  function self.destroy_image(image)
+    return jobs.start(image, "delete image", function() driver:destroy_image(image) end)
+  end
+
+  function self.reserve()
+    local row = table.remove(free, 1)
+    taken[row.ip] = row
+    return row.ip
+  end
+
+  function self.release(ip)
+    local row = taken[ip]
+    taken[ip] = nil
+    return jobs.start(ip, "release " .. ip, function()
+      driver:assign_address(row.id, nil)
+      free[#free + 1] = row
+    end)
+  end
+
+  function self.assign(ip, id)
+    return jobs.start(ip, "assign " .. ip, function()
+      driver:assign_address(taken[ip].id, id and state.names[id])
+    end)
+  end
+
+  function self.stopped()
+    local ids = {}
+    for name in pairs(state.off) do ids[#ids + 1] = state.ids[name] end
+    return ids
+  end
+
+  function self.close()
+    watcher:cancel()
+    watcher:join()
+    jobs.close()
+    clear(driver)
+  end
+
+  return self
+end
+
+return machines
