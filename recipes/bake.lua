@@ -16,8 +16,10 @@ local op = require "kiln.op"
 ---@field within? number seconds for the builder to become ready (180)
 
 local function build(run, spec, inputs, base)
+  local names = { spec.name .. "-builder-" .. run.id:sub(1, 4) }
+  run.cloud:preflight { names = names, machines = 1, image = base.id, size = spec.size }
   local builder = run.cloud:machines {
-    names = { spec.name .. "-builder-" .. run.id:sub(1, 4) }, image = base.id, size = spec.size,
+    names = names, image = base.id, size = spec.size,
     tags = { kiln_role = "builder" },
   }[1]
   return op.ensure(function()

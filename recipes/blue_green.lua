@@ -6,11 +6,13 @@ local rollout = require "recipes.rollout"
 ---@field service string
 ---@field image table from `recipes.bake`
 ---@field version? string what the health answer's `version` must be
----@field front kiln.Address
+---@field front kiln.Address|kiln.Balancer
 ---@field health kiln.Health
 ---@field size? string
----@field count? integer machines (1; an address points to the first)
+---@field count? integer machines (1; an address takes one, a load balancer any number)
 ---@field user_data? string
+---@field configure? fun(machine: kiln.Machine) called for each new machine before it is probed:
+---  what must not be in user-data, over SSH
 ---@field drain? number seconds for connections to the old machines to end (30)
 ---@field keep? number seconds that the old machines are kept for a rollback (900); 0 retires them
 
@@ -23,9 +25,10 @@ local function blue_green(run, spec)
   local plan = rollout.plan(run, spec)
   local greens = run:transaction(function(undo)
     local machines = rollout.boot(run, plan, spec, undo)
-    for _, one in ipairs(machines) do rollout.probe(run, one.address, spec.health, nil) end
-    rollout.move(run, plan, spec.front, machines[1], undo)
-    rollout.probe(run, spec.front.ip, spec.health, spec.version)
+    rollout.configure(run, machines, spec)
+    rollout.probe_all(run, machines, spec.health)
+    rollout.move(run, plan, spec.front, machines, undo)
+    rollout.probe(run, spec.front.ip, spec.health, spec.version, spec.front.port)
     return machines
   end, { undone = rollout.before(plan, spec) })
   rollout.promote(run, plan, spec, greens)

@@ -21,16 +21,18 @@ function rollback.deploy(run, args)
   end
   local machines = {}
   for index, row in ipairs(now.kept.machines) do machines[index] = run.cloud:existing(row) end
-  local front = run.cloud:address(now.kept.address.name)
+  local kept = now.kept.address
+  local front = kept.kind == "balancer" and run.cloud:balancer(kept.name)
+    or run.cloud:address(kept.name)
   local spec = {
     service = args.service, version = now.kept.version, image = { name = now.kept.image },
     front = front, health = now.kept.health,
   }
   local plan = { serving = now.serving, colour = now.kept.colour, serial = now.kept.serial }
   run:transaction(function(undo)
-    for _, one in ipairs(machines) do rollout.probe(run, one.address, spec.health) end
-    rollout.move(run, plan, front, machines[1], undo)
-    rollout.probe(run, front.ip, spec.health, spec.version)
+    rollout.probe_all(run, machines, spec.health)
+    rollout.move(run, plan, front, machines, undo)
+    rollout.probe(run, front.ip, spec.health, spec.version, front.port)
   end, { undone = args.service .. " still serves " .. now.serving.version })
   op.call {
     name = "record the rollback", class = "idempotent", quiet = true,

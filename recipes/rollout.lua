@@ -1,6 +1,7 @@
 ---The stages that rollouts share: boot beside the old, probe, move the front, drain, keep.
 local http_probe = require "kiln.probe"
 local op = require "kiln.op"
+local scope = require "kiln.scope"
 local service = require "kiln.service"
 local sh = require "kiln.sh"
 
@@ -56,6 +57,10 @@ end
 ---@return kiln.Machine[]
 function rollout.boot(run, plan, spec, undo)
   local wanted = names(spec, plan)
+  run.cloud:preflight {
+    names = wanted, machines = #wanted, image = spec.image.id, size = spec.size,
+    user_data = spec.user_data,
+  }
   return run:step {
     name = (#wanted == 1 and "machine " or "machines ") .. table.concat(wanted, ", "),
     perform = function()
@@ -71,10 +76,8 @@ function rollout.boot(run, plan, spec, undo)
           return nil, "destroyed"
         end)
       end
-      for index, one in ipairs(machines) do
-        one:ready()
-        addresses[index] = one.address
-      end
+      scope.all(machines, function(one) one:ready() end)
+      for index, one in ipairs(machines) do addresses[index] = one.address end
       return machines, table.concat(addresses, ", ") .. "  ready (ssh, cloud-init)"
     end,
   }
@@ -86,8 +89,10 @@ end
 ---@param ip string
 ---@param health kiln.Health
 ---@param version? string what the answer's `version` must be
-function rollout.probe(run, ip, health, version)
-  local where = ("%s:%d%s"):format(ip, health.port, health.path)
+---@param port? integer where another one leads to the service (health.port)
+function rollout.probe(run, ip, health, version, port)
+  port = port or health.port
+  local where = ("%s:%d%s"):format(ip, port, health.path)
   run:step {
     name = "probe http " .. where,
     perform = function()
@@ -95,7 +100,7 @@ function rollout.probe(run, ip, health, version)
         name = "probe " .. where, class = "read", quiet = true, args = { version = version },
         perform = function()
           return http_probe.http {
-            host = ip, port = health.port, path = health.path, version = version,
+            host = ip, port = port, path = health.path, version = version,
             within = health.within or 90, successes = health.successes or 3,
           }
         end,
@@ -106,25 +111,61 @@ function rollout.probe(run, ip, health, version)
   }
 end
 
----Points the front to the new machine; undoing points it back.
+---Probes every machine of a release, at the same time.
+---@async
+---@param run kiln.Run
+---@param machines kiln.Machine[]
+---@param health kiln.Health
+function rollout.probe_all(run, machines, health)
+  scope.all(machines, function(one) rollout.probe(run, one.address, health) end)
+end
+
+---Gives every new machine what must not be in its user-data, before it is asked for its health.
+---@async
+---@param run kiln.Run
+---@param machines kiln.Machine[]
+---@param spec table
+function rollout.configure(run, machines, spec)
+  if not spec.configure then return end
+  run:step {
+    name = "configure " .. spec.service,
+    perform = function()
+      scope.all(machines, function(one) spec.configure(one) end)
+      return nil, ("%d machine%s"):format(#machines, #machines == 1 and "" or "s")
+    end,
+  }
+end
+
+local function ids_of(machines)
+  local ids = {}
+  for index, one in ipairs(machines) do ids[index] = one.id end
+  return ids
+end
+
+local function named(machines)
+  if #machines == 1 then return machines[1].name end
+  return ("%s … %s"):format(machines[1].name, machines[#machines].name)
+end
+
+---Points the front to the new machines; undoing points it back.
 ---@async
 ---@param run kiln.Run
 ---@param plan kiln.RolloutPlan
----@param front kiln.Address
----@param machine kiln.Machine
----@param undo fun(name: string, action: fun())
-function rollout.move(run, plan, front, machine, undo)
+---@param front kiln.Address|kiln.Balancer
+---@param machines kiln.Machine[]
+---@param undo fun(name: string, action: fun(), opts: table?)
+function rollout.move(run, plan, front, machines, undo)
   run:step {
-    name = ("address %s %s"):format(front.name, front.ip),
+    name = ("%s %s %s"):format(front.kind, front.name, front.ip),
     perform = function()
-      local before = front:target()
-      undo("address " .. front.name, function()
+      local before = front:targets()
+      undo(front.kind .. " " .. front.name, function()
         front:assign(before)
-        return nil, plan.serving and "back to " .. plan.serving.machines[1].name or "unassigned"
+        return nil, plan.serving and "back to " .. named(plan.serving.machines) or "unassigned"
       end, { always = true })
-      front:assign(machine.id)
-      local from = plan.serving and plan.serving.machines[1].name or "none"
-      return nil, ("%s → %s"):format(from, machine.name)
+      front:assign(ids_of(machines))
+      local from = plan.serving and named(plan.serving.machines) or "none"
+      return nil, ("%s → %s"):format(from, named(machines))
     end,
   }
 end
@@ -141,7 +182,9 @@ function rollout.promote(run, plan, spec, machines)
   plan.kept_until = service.promote(run, {
     service = spec.service, version = spec.version or spec.image.name, image = spec.image.name,
     colour = plan.colour, serial = plan.serial, machines = records, health = spec.health,
-    address = { id = spec.front.id, name = spec.front.name, ip = spec.front.ip },
+    address = {
+      id = spec.front.id, name = spec.front.name, ip = spec.front.ip, kind = spec.front.kind,
+    },
     keep = spec.keep or 900,
   })
 end
@@ -169,7 +212,9 @@ function rollout.settle_old(run, plan, spec)
       run:step {
         name = "drain " .. row.name,
         perform = function()
-          local left = run.cloud:existing(row):drain(spec.front, { within = spec.drain })
+          local left = run.cloud:existing(row):drain(spec.front, {
+            within = spec.drain, port = spec.health.port,
+          })
           return left, ("%d connections left"):format(left)
         end,
       }

@@ -106,7 +106,8 @@ function Machine:ready(opts)
     perform = function()
       local deadline = timer.now() + within
       local driver = self.on.cloud.driver
-      local now = driver:machine(self.id)
+      local now = driver.await_machine and driver:await_machine(self.id, within)
+        or driver:machine(self.id)
       while now and (now.state == "new" or (now.address or "") == "") do
         if timer.now() > deadline then
           error_.raise { kind = "timeout", machine = self.name,
@@ -276,14 +277,27 @@ function Machine:forward(opts)
   return live
 end
 
+---Tells the guest to switch itself off: the shortest way where a cloud's own takes longer. Whatever
+---goes wrong here, the cloud switches it off.
+local function tell_off(self)
+  local session = (self.on.sessions or {})[self.id]
+  if not session or not session:alive() then return false end
+  local ok, err = xpcall(session.run, error_.from, session, "systemctl --no-block poweroff",
+    { check = false, timeout = 10 })
+  if not ok and error_.is(err, "cancelled", "stopped") then error(err, 0) end
+  return ok
+end
+
 ---Switches the machine off and waits until it is.
 ---@async
 function Machine:power_off()
   op.call {
     name = "power off " .. self.name, class = "idempotent", args = { id = self.id }, quiet = true,
     perform = function()
+      local driver = self.on.cloud.driver
+      local told = driver.capabilities.guest_power_off and tell_off(self)
       drop_session(self)
-      self.on.cloud.driver:power_off(self.id)
+      driver:power_off(self.id, { told = told })
     end,
   }
 end
@@ -314,24 +328,39 @@ function Machine:record()
   }
 end
 
----Waits until the machine has no established connection through an address left, or the time is
----over.
+---Counts the machine's established connections on a port, from inside. One that cannot be
+---reached serves nobody.
+local function connections_inside(self, port, within)
+  local ok, left = xpcall(persist, error_.from, self, within, function(session, rest)
+    local command = ("ss -Htn state established '( sport = :%d )' | wc -l"):format(port)
+    return tonumber(session:run(command, { timeout = math.max(rest, 1) }).out)
+  end)
+  if ok then return left end
+  if error_.is(left, "unreachable", "timeout") then return 0 end
+  error(left, 0)
+end
+
+---Waits until the machine has no established connection through a front left, or the time is over.
 ---@async
----@param address kiln.Address
----@param opts? { within: number? } seconds (30)
+---@param front kiln.Address|kiln.Balancer
+---@param opts? { within: number?, port: integer? } seconds (30); the service's port, for clouds
+---  that do not tell the connections of a front (80)
 ---@return integer left connections
-function Machine:drain(address, opts)
-  local within = opts and opts.within or 30
+function Machine:drain(front, opts)
+  opts = opts or {}
+  local within = opts.within or 30
+  local told = front.connections and self.on.cloud:can "connections"
   return op.call {
     name = "drain " .. self.name, class = "read", quiet = true,
-    args = { machine = self.id, address = address.id },
+    args = { machine = self.id, address = front.id },
     perform = function()
       local deadline = timer.now() + within
       local left
       repeat
-        left = address:connections(self.id)
+        left = told and front:connections(self.id)
+          or not told and connections_inside(self, opts.port or 80, 10)
         if left == 0 then return 0 end
-        timer.sleep(0.1)
+        timer.sleep(told and 0.1 or 0.5)
       until timer.now() >= deadline
       return left
     end,

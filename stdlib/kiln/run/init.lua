@@ -156,6 +156,7 @@ local function new_object(opts, store, loaded, fields)
   self.store = store
   self.sources = loaded.sources
   self.secrets = loaded.module.secrets
+  self.clouds = loaded.module.clouds
   self.sink = opts.emit or function() end
   self.on_error = opts.on_error or fields.on_error or "cleanup"
   self.ask = opts.ask

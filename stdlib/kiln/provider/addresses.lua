@@ -1,0 +1,127 @@
+---Floating addresses: fronts that point to one machine at a time.
+local json = require "rt.json"
+local op = require "kiln.op"
+local scope = require "kiln.scope"
+
+local addresses = {}
+
+---@class kiln.Address
+---@field kind "address"
+---@field id string
+---@field name string
+---@field ip string
+---@field private cloud kiln.Cloud
+local Address = {}
+Address.__index = Address
+
+---Tells what is there of a name: the address; else, where addresses have no names of their own, the
+---ones that were there before ours is made.
+local function look_up(self, name)
+  return op.call {
+    name = "look up address " .. name, class = "read", args = { name = name }, quiet = true,
+    perform = function()
+      local row = self.driver:address(name)
+      if row then return { row = row } end
+      return { known = self.driver.known_addresses and json.array(self.driver:known_addresses()) }
+    end,
+  }
+end
+
+local function make(self, name, known)
+  local store, run = self.run.store, self.run
+  local function create(token, settle)
+    local made = self.driver:create_address {
+      name = name, token = token, known = known, settle = settle,
+    }
+    store:ledger_live(token, made.id, json.encode(made))
+    return made
+  end
+  return op.call {
+    name = "address " .. name, class = "adopt", args = { name = name }, quiet = true,
+    perform = function(token)
+      store:ledger_intent {
+        run = run.id, key = scope.state().operation.key, provider = self.name,
+        kind = "address", name = name, token = token, service = run.service,
+      }
+      return create(token, false)
+    end,
+    settle = function(token) return create(token, true) end,
+  }
+end
+
+---Looks a floating address up by name; makes it when there is none. It outlives releases.
+---@async
+---@param self kiln.Cloud
+---@param name string
+---@return kiln.Address
+function addresses.address(self, name)
+  self:need "addresses"
+  local found = look_up(self, name)
+  local row = found.row or make(self, name, found.known)
+  return setmetatable({
+    kind = "address", id = row.id, name = name, ip = row.ip, cloud = self,
+  }, Address)
+end
+
+---Gives a floating address back.
+---@async
+---@param self kiln.Cloud
+---@param name string
+---@return boolean there false: there was none
+function addresses.release_address(self, name)
+  return op.call {
+    name = "release address " .. name, class = "idempotent", args = { name = name }, quiet = true,
+    perform = function()
+      local row = self.driver:address(name)
+      for _, made in ipairs(self.run.store:ledger { kind = "address", state = "live" }) do
+        if made.name == name then self.run.store:ledger_gone(made.token) end
+      end
+      if not row then return false end
+      self.driver:destroy_address(row.id)
+      return true
+    end,
+  }
+end
+
+---Tells the ids of the machines that the address points to: one or none.
+---@async
+---@return string[] ids
+function Address:targets()
+  return op.call {
+    name = "target of address " .. self.name, class = "read", args = { id = self.id },
+    quiet = true,
+    perform = function()
+      local row = self.cloud.driver:address(self.name)
+      return json.array { row and row.target }
+    end,
+  }
+end
+
+---Tells the id of the machine that the address points to.
+---@async
+---@return string? id
+function Address:target()
+  return self:targets()[1]
+end
+
+---Points the address to a machine, or to none. New connections go there; established ones stay.
+---@async
+---@param id? string|string[] the machine's id, or a list of it alone
+function Address:assign(id)
+  if type(id) == "table" then id = id[1] end
+  op.call {
+    name = "assign address " .. self.name, class = "idempotent", quiet = true,
+    args = { address = self.id, machine = id or json.null },
+    perform = function() self.cloud.driver:assign_address(self.id, id) end,
+  }
+end
+
+---Counts established connections that came through the address and still go to a machine.
+---@async
+---@param id string the machine's id
+---@return integer
+function Address:connections(id)
+  return self.cloud.driver:connections(self.id, id)
+end
+
+return addresses

@@ -1,0 +1,164 @@
+---Images of a cloud: bases, snapshots, what is kept of them.
+local json = require "rt.json"
+local timer = require "rt.timer"
+local op = require "kiln.op"
+local scope = require "kiln.scope"
+
+local images = {}
+
+---Makes sure that a base image is there; the local cloud prepares it once.
+---@async
+---@param self kiln.Cloud
+---@param name string
+---@return table image
+function images.base(self, name)
+  local there = op.call {
+    name = "look up base " .. name, class = "read", args = { name = name }, quiet = true,
+    perform = function() return self.driver:find_base(name) end,
+  }
+  if there then return there end
+  return self.run:step {
+    name = "base " .. name,
+    perform = function()
+      local image = op.call {
+        name = "base " .. name, class = "idempotent", args = { name = name },
+        perform = function()
+          return self.driver:base_image(name, function(text)
+            self.run:emit { type = "line", stream = "out", text = text, name = "base " .. name }
+          end)
+        end,
+      }
+      return image, image.detail or image.id
+    end,
+  }
+end
+
+---Finds an image by name.
+---@async
+---@param self kiln.Cloud
+---@param name string
+---@return table? image
+function images.find_image(self, name)
+  return op.call {
+    name = "look up image " .. name, class = "read", args = { name = name }, quiet = true,
+    perform = function() return self.driver:find_image { name = name } end,
+  }
+end
+
+---Freezes a stopped machine into an image.
+---@async
+---@param self kiln.Cloud
+---@param source kiln.Machine
+---@param spec { name: string, data: table? } data is kept with the image
+---@return table image
+function images.snapshot(self, source, spec)
+  local store, run = self.run.store, self.run
+  return op.call {
+    name = "snapshot " .. spec.name, class = "adopt", quiet = true,
+    args = { name = spec.name, machine = source.id },
+    perform = function(token)
+      store:ledger_intent {
+        run = run.id, key = scope.state().operation.key, provider = self.name, kind = "image",
+        name = spec.name, token = token, service = run.service,
+      }
+      local image = self.driver:snapshot {
+        machine = source.id, name = spec.name, token = token, tags = {}, data = spec.data,
+      }
+      store:ledger_live(token, image.id, json.encode(image))
+      return image
+    end,
+    settle = function(token)
+      local image = self.driver:find_image { token = token }
+      if image then store:ledger_live(token, image.id, json.encode(image)) end
+      return image
+    end,
+  }
+end
+
+---Copies an image to more regions of the cloud. Raises `unsupported` where there are none.
+---@async
+---@param self kiln.Cloud
+---@param image table
+---@param regions string[]
+function images.copy_image(self, image, regions)
+  self:need "image_copies"
+  op.call {
+    name = "copy image " .. image.name, class = "idempotent",
+    args = { id = image.id, regions = json.array(regions) },
+    perform = function() self.driver:copy_image(image.id, regions) end,
+  }
+end
+
+local function baked_as(name)
+  return function(made) return made.name:match("^(.*)%-%x+$") == name end
+end
+
+local function forget(self, made)
+  self.driver:destroy_image(made.id)
+  self.run.store:ledger_gone(made.token)
+end
+
+---Deletes the images that kiln baked under a name ("app" for app-3f9c21d0).
+---@async
+---@param self kiln.Cloud
+---@param name string
+---@return integer count
+function images.destroy_images(self, name)
+  return op.call {
+    name = "delete images of " .. name, class = "idempotent", args = { name = name }, quiet = true,
+    perform = function()
+      local count, matches = 0, baked_as(name)
+      for _, made in ipairs(self.run.store:ledger { kind = "image", state = "live" }) do
+        if matches(made) then
+          forget(self, made)
+          count = count + 1
+        end
+      end
+      return count
+    end,
+  }
+end
+
+local function in_use(self)
+  local used = {}
+  for _, row in ipairs(self.driver:machines()) do used[row.image or ""] = true end
+  return used
+end
+
+---Deletes old images that kiln baked under a name; never one that a machine was made from.
+---@async
+---@param self kiln.Cloud
+---@param name string
+---@param spec { keep: integer?, days: number? } how many of the newest stay (3), and all that are
+---  younger than so many days (0)
+---@return integer count
+function images.retain_images(self, name, spec)
+  local args = { name = name, keep = spec.keep or 3, days = spec.days or 0 }
+  return op.call {
+    name = "old images of " .. name, class = "idempotent", args = args, quiet = true,
+    perform = function()
+      local ours, matches, used = {}, baked_as(name), in_use(self)
+      for _, made in ipairs(self.run.store:ledger { kind = "image", state = "live" }) do
+        if matches(made) then ours[made.id] = made end
+      end
+      local list = {}
+      for _, row in ipairs(self.driver:images()) do
+        if ours[row.id] then list[#list + 1] = row end
+      end
+      table.sort(list, function(a, b)
+        return a.created ~= b.created and a.created > b.created
+          or a.created == b.created and a.id > b.id
+      end)
+      local count, young = 0, timer.time() - args.days * 86400
+      for index, row in ipairs(list) do
+        if index > args.keep and row.created < young and not used[row.id] then
+          forget(self, ours[row.id])
+          count = count + 1
+        end
+      end
+      return count
+    end,
+  }
+end
+
+return images
