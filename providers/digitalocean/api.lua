@@ -19,6 +19,7 @@ local Api = {}
 Api.__index = Api
 
 local per_page = 200 -- the most that a page may have
+local per_minute = 250 -- requests, the API's burst limit
 local repeatable = { GET = true, PUT = true, DELETE = true }
 
 ---Makes the client.
@@ -28,7 +29,7 @@ local repeatable = { GET = true, PUT = true, DELETE = true }
 ---@return kiln.digitalocean.Api
 function api.new(opts)
   return setmetatable({
-    url = opts.url, source = opts.source, send = opts.send or http.request, requests = 0,
+    url = opts.url, source = opts.source, send = opts.send or http.request, requests = 0, sent = {},
     authorization = secret.join("Bearer ", opts.token), left = math.huge, limit = 5000,
   }, Api)
 end
@@ -40,13 +41,19 @@ local function note_limit(self, headers)
   self.limit = tonumber(headers["ratelimit-limit"]) or self.limit
 end
 
----Seconds that looks must keep apart, so that a tenth of the hour's requests stays for others.
+---Seconds that looks must keep apart: none while there is plenty; as the hour's requests go, so far
+---apart that a tenth of them stays for others; a little when the last minute had many.
 ---@return number
 function Api:slower()
-  local share = self.left / self.limit
-  if share > 0.5 then return 0 end
-  if share > 0.1 then return 2 end
-  return 15
+  local now, minute = ticker.now(), 0
+  for at = #self.sent, 1, -1 do
+    if now - self.sent[at] > 60 then break end
+    minute = minute + 1
+  end
+  local least = minute > 0.6 * per_minute and 60 / (per_minute - minute + 1) or 0
+  if self.left / self.limit > 0.5 then return least end
+  local spare = self.left - self.limit / 10
+  return math.max(least, spare > 0 and math.min(3600 / spare, 120) or 120)
 end
 
 local function decoded(response)
@@ -94,6 +101,10 @@ end
 ---Sends once. A success that is no JSON is as good as no answer.
 local function send_once(self, request)
   self.requests = self.requests + 1
+  self.sent[#self.sent + 1] = ticker.now()
+  if #self.sent > 2 * per_minute then
+    self.sent = table.move(self.sent, #self.sent - per_minute, #self.sent, 1, {})
+  end
   local response = self.send {
     method = request.method, url = self.url .. request.path, body = request.body,
     headers = {
