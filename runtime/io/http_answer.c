@@ -108,7 +108,7 @@ static ssize_t on_stream(void *ctx, uint64_t position, char *to, size_t room)
     kl_http_request *request = ctx;
     size_t length = waiting_bytes(request);
     kl_http_server_moved(request->server);
-    if (request->hang_up)
+    if (length == 0 && request->hang_up)
         return MHD_CONTENT_READER_END_WITH_ERROR;
     if (length == 0 && request->finished)
         return MHD_CONTENT_READER_END_OF_STREAM;

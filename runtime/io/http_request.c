@@ -219,12 +219,15 @@ void kl_http_request_completed(void *ctx, struct MHD_Connection *connection, voi
                                enum MHD_RequestTerminationCode code)
 {
     (void)ctx;
-    (void)connection;
-    (void)code;
     kl_http_request *request = *state;
     if (request == NULL)
         return;
     *state = NULL;
+    if (request->streams && code == MHD_REQUEST_TERMINATED_WITH_ERROR && request->wire != NULL) {
+        // libmicrohttpd would close the connection only when its time is over.
+        shutdown(request->wire->fd, SHUT_RDWR);
+        MHD_set_connection_option(connection, MHD_CONNECTION_OPTION_TIMEOUT, 1U);
+    }
     kl_http_server *server = request->server;
     kl_http_request_forget_body(request);
     kl_http_server_expect(server, request->wire, KL_HTTP_ASKS);

@@ -63,3 +63,14 @@ const union MHD_ConnectionInfo *MHD_get_connection_info(connection *of,
     __typeof__(MHD_get_connection_info) *get = kl_late_find(&mhd, "MHD_get_connection_info");
     return get(of, what);
 }
+
+// Variadic: a timeout is the one option that there is.
+enum MHD_Result MHD_set_connection_option(connection *of, enum MHD_CONNECTION_OPTION option, ...)
+{
+    __typeof__(MHD_set_connection_option) *set = kl_late_find(&mhd, "MHD_set_connection_option");
+    va_list values;
+    va_start(values, option);
+    unsigned seconds = va_arg(values, unsigned);
+    va_end(values);
+    return set(of, option, seconds);
+}
