@@ -30,7 +30,7 @@ struct kl_curl_transfer {
     kl_curl *curl; // NULL: not running (not added, ended or aborted)
     kl_curl_transfer *next;
     kl_curl_transfer *previous;
-    CURL *easy;
+    CURL *easy; // owned while it is set
     struct curl_slist *headers;
     kl_curl_source source;
     size_t max_body;
@@ -52,8 +52,9 @@ struct kl_curl_transfer {
     bool lost; // a kept connection broke and the request must not be sent again
 };
 
-// Makes a transfer that is not added to a multi yet. NULL and a failure if it cannot be.
-kl_curl_transfer *kl_curl_transfer_new(const kl_curl_request *request, kl_failure *out);
+// Makes a transfer that is not added to a multi yet; takes `easy`, a cleared handle or NULL. NULL
+// and a failure if it cannot be.
+kl_curl_transfer *kl_curl_transfer_new(const kl_curl_request *request, CURL *easy, kl_failure *out);
 // Fills response and failure from curl's verdict.
 void kl_curl_transfer_ended(kl_curl_transfer *transfer, CURLcode result);
 // Frees it, wiping what may be secret. Not while it is in a multi.

@@ -9,7 +9,14 @@ static kl_late_library curl = {.soname = KL_CURL_SONAME};
 
 #define LATE(result, name, params, args) KL_LATE(&curl, result, name, params, args)
 
-#define FIND(name) ((__typeof__(name) *)kl_late_find(&curl, #name))
+// The function of that name, looked up once.
+#define FIND(name)                                                                                 \
+    ({                                                                                             \
+        static __typeof__(name) *found;                                                            \
+        if (found == NULL)                                                                         \
+            *(void **)&found = kl_late_find(&curl, #name);                                         \
+        found;                                                                                     \
+    })
 
 CURLcode curl_global_init(long flags)
 {
@@ -22,6 +29,7 @@ LATE(CURL *, curl_easy_init, (void), ())
 LATE(void, curl_easy_cleanup, (CURL * easy), (easy))
 LATE(CURLcode, curl_easy_pause, (CURL * easy, int directions), (easy, directions))
 LATE(time_t, curl_getdate, (const char *text, const time_t *unused), (text, unused))
+LATE(void, curl_easy_reset, (CURL * easy), (easy))
 LATE(const char *, curl_easy_strerror, (CURLcode code), (code))
 LATE(CURLM *, curl_multi_init, (void), ())
 LATE(CURLMcode, curl_multi_cleanup, (CURLM * multi), (multi))

@@ -7,6 +7,7 @@
 
 enum {
     KEPT_MAX = 64,         // idle connections
+    SPARE_MAX = 64,        // curl's handles, which take longer to make than to clear
     CONNECTIONS_MAX = 256, // at the same time; more requests wait for their turn
     HOST_MAX = 64,         // of them to one host
     GRACE_MS = 50          // curl keeps the deadlines of what it has begun itself
@@ -19,6 +20,8 @@ struct kl_curl {
     uv_timer_t due; // at the earliest deadline, while something runs
     int handles;    // that are not closed yet
     kl_curl_transfer *running;
+    CURL *spare[SPARE_MAX]; // cleared
+    int spares;
     long connections; // at most
     long per_host;
     bool forget; // close the connections once nothing runs
@@ -32,11 +35,29 @@ typedef struct watch {
     int events;
 } watch;
 
+// What a handle remembers of its requests is gone then, but not its TLS sessions.
+static void put_back(kl_curl *curl, CURL *easy)
+{
+    if (curl->spares == SPARE_MAX) {
+        curl_easy_cleanup(easy);
+        return;
+    }
+    curl_easy_reset(easy);
+    curl->spare[curl->spares++] = easy;
+}
+
+static CURL *take_spare(kl_curl *curl)
+{
+    return curl->spares > 0 ? curl->spare[--curl->spares] : NULL;
+}
+
 static void detach(kl_curl_transfer *transfer)
 {
     kl_curl *curl = transfer->curl;
     transfer->curl = NULL;
     curl_multi_remove_handle(curl->multi, transfer->easy);
+    put_back(curl, transfer->easy);
+    transfer->easy = NULL;
     if (transfer->previous != NULL)
         transfer->previous->next = transfer->next;
     else
@@ -50,6 +71,8 @@ static void detach(kl_curl_transfer *transfer)
 static void cleanup_multi(kl_curl *curl)
 {
     curl->forget = false;
+    while (curl->spares > 0)
+        curl_easy_cleanup(take_spare(curl));
     if (curl->multi == NULL)
         return;
     curl_multi_cleanup(curl->multi);
@@ -260,7 +283,7 @@ void kl_curl_forget(kl_curl *curl)
 kl_curl_transfer *kl_curl_start(kl_curl *curl, const kl_curl_request *request, kl_curl_fn done,
                                 void *ctx, kl_failure *out)
 {
-    kl_curl_transfer *transfer = kl_curl_transfer_new(request, out);
+    kl_curl_transfer *transfer = kl_curl_transfer_new(request, take_spare(curl), out);
     if (transfer == NULL)
         return NULL;
     transfer->done = done;

@@ -200,14 +200,16 @@ static bool set_options(kl_curl_transfer *transfer, const kl_curl_request *reque
     return false;
 }
 
-kl_curl_transfer *kl_curl_transfer_new(const kl_curl_request *request, kl_failure *out)
+kl_curl_transfer *kl_curl_transfer_new(const kl_curl_request *request, CURL *easy, kl_failure *out)
 {
     kl_curl_transfer *transfer = calloc(1, sizeof *transfer);
     if (transfer == NULL) {
         kl_failure_set(out, "limit", 0, "%s: out of memory", request->method);
+        if (easy != NULL)
+            curl_easy_cleanup(easy);
         return NULL;
     }
-    transfer->easy = curl_easy_init();
+    transfer->easy = easy != NULL ? easy : curl_easy_init();
     if (transfer->easy == NULL)
         kl_failure_set(out, "limit", 0, "%s: out of memory", request->method);
     else if (check_url(transfer, request, out) && set_options(transfer, request, out))
