@@ -1,10 +1,10 @@
 ---How fast kiln asks and answers over HTTP, beside curl and wrk on the same server.
----Run: `build/release/kiln lua spec/bench/http_bench.lua [requests] [at once]`
+---Run: `build/release/kiln lua spec/bench/http_bench.lua [requests] [at once] [times]`
 local proc = require "rt.proc"
-local timer = require "rt.timer"
 
 local kiln = proc.info().exe
 local requests, at_once = tonumber(arg[1]) or 10000, tonumber(arg[2]) or 50
+local times = tonumber(arg[3]) or 7
 local base
 
 local function installed(program)
@@ -21,14 +21,13 @@ local function cpu_of(pid)
   return (tonumber(fields[12]) + tonumber(fields[13])) / 100
 end
 
----Runs a command; gives its seconds, its processor time and its memory, by GNU-less means: the
----shell's `times` and measure.
+---Runs a command several times; gives its median seconds, its mean processor time and its largest
+---memory, by the shell's `time` and measure.
 local function run(argv)
   local measured = kiln:match("^(.*)/") .. "/measure"
-  local started = timer.now()
   local done = assert(proc.run {
-    argv = { "bash", "-c", 'TIMEFORMAT="%U %S"; time "$@"', "bash", measured, "1",
-      table.unpack(argv) },
+    argv = { "bash", "-c", 'TIMEFORMAT="%U %S"; time "$@"', "bash", measured,
+      tostring(times), table.unpack(argv) },
     timeout = 300,
   })
   local seconds, memory = done.out:match("(%S+) (%S+)")
@@ -36,8 +35,8 @@ local function run(argv)
   if done.code ~= 0 or not seconds or not user then
     error(("%s failed: %s%s"):format(argv[1], done.out, done.err))
   end
-  return { seconds = tonumber(seconds) or timer.now() - started,
-    cpu = tonumber(user) + tonumber(system), memory = tonumber(memory) }
+  return { seconds = tonumber(seconds), cpu = (tonumber(user) + tonumber(system)) / times,
+    memory = tonumber(memory) }
 end
 
 local function report(name, result, server_cpu)
@@ -59,11 +58,11 @@ local pid = server:pid()
 local function compare(name, argv)
   local before = cpu_of(pid)
   local result = run(argv)
-  report(name, result, cpu_of(pid) - before)
+  report(name, result, (cpu_of(pid) - before) / times)
 end
 
-print(("%d requests, %d at once, a body of 512 bytes, one kiln server on loopback"):format(requests,
-  at_once))
+print(("%d requests, %d at once, a body of 512 bytes, one kiln server on loopback, median of %d")
+  :format(requests, at_once, times))
 print(("%-38s %9s %10s %7s %10s %10s %10s"):format("", "time", "rate", "ratio", "client CPU",
   "server CPU", "memory"))
 run { "curl", "-s", "-o", "/dev/null", url }
