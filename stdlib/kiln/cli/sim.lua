@@ -66,17 +66,13 @@ local function list_gaps(module)
   for _, gap in ipairs(module.gaps) do say("  %s", gap) end
 end
 
----Opens local machines behind the simulator, in a site that only the holder of the port uses.
-local function open_machines(options, port, limits)
+---Opens local machines behind the simulator.
+local function open_machines(options, limits)
   if (options.machines or "none") == "none" then return nil end
   if options.machines ~= "local" then
     error_.raise { kind = "usage", message = "--machines is local or none" }
   end
-  local own = provider.driver "local"
-  local driver = provider.driver("local", {
-    dir = ("%s-sim-%d"):format(own.site.dir, port), archives = own.site.archives,
-  })
-  return require("kiln.sim.machines").open(driver, {
+  return require("kiln.sim.machines").open(require("kiln.sim.site").open(), {
     addresses = math.tointeger(limits.reserved_ips or 3),
     progress = function(text) io.stderr:write(text, "\n") end,
     log = function(text) io.stderr:write("machines: ", text, "\n") end,
@@ -140,7 +136,7 @@ function sim.sim(options)
     faults = faults_of(options.faults), token = token, observe = observer(options, clock),
   }
   local simulator
-  -- The port comes first: whoever has it, has the site of local machines that goes with it.
+  -- The port comes first: a taken one is told before machines are prepared.
   local server <close> = serve.start({
     answer = function(_, request)
       if simulator then return simulator:answer(request) end -- else the connection drops
@@ -150,7 +146,7 @@ function sim.sim(options)
     speed = speed,
   })
   module.new(settings) -- says what is wrong with the settings before anything is started
-  settings.machines = open_machines(options, server.port, limits)
+  settings.machines = open_machines(options, limits)
   local _ <close> = setmetatable({}, { __close = function()
     if settings.machines then settings.machines.close() end
   end })

@@ -9,6 +9,7 @@ local timer = require "rt.timer"
 local yaml = require "rt.yaml"
 local cloudinit = require "kiln.cloudinit"
 local error_ = require "kiln.error"
+local site = require "kiln.sim.site"
 
 local machines = {}
 
@@ -26,7 +27,7 @@ local look_seconds = 0.25
 ---@field release fun(ip: string): kiln.sim.Job
 ---@field assign fun(ip: string, id: integer?): kiln.sim.Job
 ---@field stopped fun(): integer[] ids of those that switched themselves off
----@field close fun() ends the jobs and destroys every machine, image and address of the site
+---@field close fun() ends the jobs and removes the site with everything in it
 
 ---@class kiln.sim.Job
 ---@field done boolean
@@ -118,17 +119,6 @@ local function watch(driver, state)
   end
 end
 
----Removes all that a site has: machines, images on top of the base, addresses.
-local function clear(driver)
-  for _, row in ipairs(driver:machines()) do driver:destroy_machine(row.id) end
-  for _, row in ipairs(driver:addresses()) do driver:destroy_address(row.id) end
-  local images = driver:images()
-  table.sort(images, function(a, b) return (a.created or 0) > (b.created or 0) end)
-  for _, row in ipairs(images) do
-    if not row.data.base then driver:destroy_image(row.id) end
-  end
-end
-
 ---Sets addresses aside, so that an answer need not wait for one.
 local function set_aside(driver, count)
   local free = {}
@@ -139,8 +129,7 @@ local function set_aside(driver, count)
   return free
 end
 
----Opens machines behind a simulator, in a site of their own that is empty at the start and at the
----end.
+---Opens machines behind a simulator, in a site of their own that goes away with them.
 ---@async
 ---@param driver table of the local cloud
 ---@param opts { addresses: integer, base: string?, progress: (fun(text: string))?,
@@ -148,7 +137,6 @@ end
 ---  job that failed says
 ---@return kiln.sim.Machines
 function machines.open(driver, opts)
-  clear(driver)
   local base = driver:base_image(opts.base or "debian-13", opts.progress)
   local jobs, state = queue(opts.log), { names = {}, off = {}, ids = {} }
   local free, taken, self = set_aside(driver, opts.addresses), {}, {}
@@ -241,7 +229,7 @@ function machines.open(driver, opts)
     watcher:cancel()
     watcher:join()
     jobs.close()
-    clear(driver)
+    site.remove(driver)
   end
 
   return self
