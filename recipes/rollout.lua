@@ -19,7 +19,16 @@ local rollout = {}
 ---@field colour "blue"|"green"
 ---@field serial integer
 
----Reads what serves now and chooses the other colour.
+local function names(spec, plan)
+  local stem = ("%s-%s-%d"):format(spec.service, plan.colour, plan.serial)
+  if (spec.count or 1) == 1 then return { stem } end
+  local list = {}
+  for index = 1, spec.count do list[index] = stem .. "-" .. index end
+  return list
+end
+
+---Reads what serves now and chooses the other colour; fails when the cloud would refuse the new
+---machines.
 ---@async
 ---@param run kiln.Run
 ---@param spec table
@@ -27,7 +36,13 @@ local rollout = {}
 function rollout.plan(run, spec)
   local now = service.current(run, spec.service)
   local colour = now.serving and now.serving.colour == "blue" and "green" or "blue"
-  return { serving = now.serving, kept = now.kept, colour = colour, serial = now.serial }
+  local plan = { serving = now.serving, kept = now.kept, colour = colour, serial = now.serial }
+  local wanted = names(spec, plan)
+  run.cloud:preflight {
+    names = wanted, machines = #wanted, image = spec.image.id, size = spec.size,
+    user_data = spec.user_data,
+  }
+  return plan
 end
 
 ---Says what serves when a rollout is undone.
@@ -40,14 +55,6 @@ function rollout.before(plan, spec)
   return ("%s still serves %s on %s"):format(spec.service, old.version, old.machines[1].name)
 end
 
-local function names(spec, plan)
-  local stem = ("%s-%s-%d"):format(spec.service, plan.colour, plan.serial)
-  if (spec.count or 1) == 1 then return { stem } end
-  local list = {}
-  for index = 1, spec.count do list[index] = stem .. "-" .. index end
-  return list
-end
-
 ---Creates the new machines and waits until they are ready.
 ---@async
 ---@param run kiln.Run
@@ -57,10 +64,6 @@ end
 ---@return kiln.Machine[]
 function rollout.boot(run, plan, spec, undo)
   local wanted = names(spec, plan)
-  run.cloud:preflight {
-    names = wanted, machines = #wanted, image = spec.image.id, size = spec.size,
-    user_data = spec.user_data,
-  }
   return run:step {
     name = (#wanted == 1 and "machine " or "machines ") .. table.concat(wanted, ", "),
     perform = function()

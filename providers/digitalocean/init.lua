@@ -1,11 +1,17 @@
 ---DigitalOcean: the driver contract of `kiln.provider` over its public API, version 2.
 ---https://docs.digitalocean.com/reference/api/
+local error_ = require "kiln.error"
+local json = require "kiln.json"
 local account = require "providers.digitalocean.account"
 local addresses = require "providers.digitalocean.addresses"
 local api = require "providers.digitalocean.api"
+local balancers = require "providers.digitalocean.balancers"
 local credentials = require "providers.digitalocean.credentials"
+local databases = require "providers.digitalocean.databases"
 local droplets = require "providers.digitalocean.droplets"
 local images = require "providers.digitalocean.images"
+local naming = require "providers.digitalocean.naming"
+local network = require "providers.digitalocean.network"
 local preflight = require "providers.digitalocean.preflight"
 local wait = require "providers.digitalocean.wait"
 
@@ -33,8 +39,8 @@ Driver.__index = Driver
 
 local capabilities = {
   images = true, addresses = true, connections = false, tags = true, user_data = true,
-  sizes = true, fleets = true, guest_power_off = true, load_balancers = false, databases = false,
-  dns = false, volumes = false, firewalls = false,
+  sizes = true, fleets = true, guest_power_off = true, load_balancers = true, databases = true,
+  dns = true, volumes = true, firewalls = true, requests = true, image_copies = true,
 }
 
 local function from_environment(name, default)
@@ -42,10 +48,19 @@ local function from_environment(name, default)
   return value and value ~= "" and value or default
 end
 
----Makes the driver. Raises `auth` when there is no token.
+local known_options = { token = true, url = true, send = true, region = true, size = true,
+  vpc = true, project = true, monitoring = true, ssh_keys = true }
+
+---Makes the driver. Raises `auth` when there is no token, `usage` for an option it does not have.
 ---@param options kiln.digitalocean.Options
 ---@return kiln.digitalocean.Driver
 function digitalocean.new(options)
+  for name in pairs(options) do
+    if not known_options[name] then
+      error_.raise { kind = "usage",
+        message = ("clouds.digitalocean has no option '%s'"):format(tostring(name)) }
+    end
+  end
   local token, source = options.token, "the options"
   if not token then token, source = credentials.token() end
   local client = api.new {
@@ -97,6 +112,56 @@ Driver.known_addresses = addresses.known
 Driver.create_address = addresses.create
 Driver.assign_address = addresses.assign
 Driver.destroy_address = addresses.destroy
+
+Driver.balancer = balancers.find
+Driver.create_balancer = balancers.create
+Driver.await_balancer = balancers.await
+Driver.set_members = balancers.set_members
+Driver.destroy_balancer = balancers.destroy
+
+Driver.database = databases.find
+Driver.create_database = databases.create
+Driver.await_database = databases.await
+Driver.database_secrets = databases.secrets
+Driver.destroy_database = databases.destroy
+
+---Lets machines with a recipe's tag into a database.
+---@async
+---@param id string
+---@param key string the tag's key: "kiln_service"
+---@param value string
+function Driver:allow_database(id, key, value)
+  databases.allow(self, id, naming.tags_of({ [key] = value })[1])
+end
+
+---Makes a firewall for the machines with a recipe's tag: these ports are open, to everybody or to
+---where the rule says, and no others.
+---@async
+---@param spec { name: string, key: string, value: string, open: table<integer, string[]|true> }
+---@return table firewall { id, name }
+function Driver:set_firewall(spec)
+  local ports, rules = {}, {}
+  for port in pairs(spec.open) do ports[#ports + 1] = port end
+  table.sort(ports)
+  for index, port in ipairs(ports) do
+    local from = spec.open[port]
+    rules[index] = { protocol = "tcp", ports = tostring(port), sources = {
+      addresses = json.array(from == true and { "0.0.0.0/0", "::/0" } or from),
+    } }
+  end
+  return network.set_firewall(self, {
+    name = spec.name, tags = naming.tags_of({ [spec.key] = spec.value }), inbound = rules,
+  })
+end
+
+Driver.create_domain = network.create_domain
+Driver.record = network.record
+Driver.set_record = network.set_record
+Driver.create_vpc = network.create_vpc
+Driver.create_volume = network.create_volume
+Driver.attach_volume = network.attach_volume
+Driver.create_certificate = network.create_certificate
+Driver.destroy_resource = network.destroy
 
 ---Sends any request, for what this driver has no words for.
 ---@async

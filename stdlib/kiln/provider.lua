@@ -19,8 +19,9 @@
 ---  with `load_balancers`: balancer(name)  create_balancer{…}  set_members(id, machine ids)
 ---  destroy_balancer(id)
 ---  with `databases`: database(name)  create_database{…}  await_database(id)  database_secrets(id)
----  allow_database(id, tag)
----  with `dns`: record(domain, name, type)  set_record{…}; with `firewalls`: set_firewall{…}
+---  allow_database(id, key, value)  destroy_database(id)
+---  with `dns`: create_domain(name)  record(domain, name, type)  set_record{…}
+---  with `firewalls`: set_firewall{…}
 ---  where it has them: create_machines{ many }  await_machine(id, within)  preflight{…}
 ---  copy_image(id, regions)  known_addresses()  request(method, path, body)
 ---
@@ -44,6 +45,7 @@ local parts = {
   base = "images", find_image = "images", snapshot = "images", copy_image = "images",
   destroy_images = "images", retain_images = "images",
   address = "addresses", release_address = "addresses",
+  balancer = "balancers", database = "databases", record = "network", firewall = "network",
 }
 
 setmetatable(Cloud, { __index = function(_, name)

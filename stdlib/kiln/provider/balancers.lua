@@ -1,0 +1,94 @@
+---Load balancers: fronts that point to any number of machines.
+local json = require "rt.json"
+local op = require "kiln.op"
+local scope = require "kiln.scope"
+
+local balancers = {}
+
+---@class kiln.Balancer
+---@field kind "balancer"
+---@field id string
+---@field name string
+---@field ip string
+---@field port? integer where it listens
+---@field private cloud kiln.Cloud
+local Balancer = {}
+Balancer.__index = Balancer
+
+local function make(self, name, spec)
+  local store, run = self.run.store, self.run
+  local function create(token)
+    local made = self.driver:create_balancer {
+      name = name, token = token, port = spec.port, target_port = spec.target_port,
+      health = spec.health, count = spec.count,
+    }
+    store:ledger_live(token, made.id, json.encode(made))
+    return made
+  end
+  return op.call {
+    name = "balancer " .. name, class = "adopt", args = { name = name }, quiet = true,
+    perform = function(token)
+      store:ledger_intent {
+        run = run.id, key = scope.state().operation.key, provider = self.name,
+        kind = "balancer", name = name, token = token, service = run.service,
+      }
+      return create(token)
+    end,
+    settle = create,
+  }
+end
+
+---Looks a load balancer up by name; makes it when there is none, and waits for its address. It
+---outlives releases. Raises `unsupported`, `failed`, `timeout`.
+---@async
+---@param self kiln.Cloud
+---@param name string
+---@param spec? { port: integer?, target_port: integer?, health: kiln.Health?, count: integer? }
+---  where it listens (80), where the machines do (health.port), what it asks them, how many they
+---  will be (1)
+---@return kiln.Balancer
+function balancers.balancer(self, name, spec)
+  self:need "load_balancers"
+  local there = op.call {
+    name = "look up balancer " .. name, class = "read", args = { name = name }, quiet = true,
+    perform = function() return self.driver:balancer(name) end,
+  }
+  local row = there or make(self, name, spec or {})
+  if row.ip == "" then
+    row = op.call {
+      name = "balancer " .. name .. " gets its address", class = "read", quiet = true,
+      args = { id = row.id },
+      perform = function() return self.driver:await_balancer(row.id) end,
+    }
+  end
+  return setmetatable({
+    kind = "balancer", id = row.id, name = name, ip = row.ip, port = row.port, cloud = self,
+  }, Balancer)
+end
+
+---Tells the ids of the machines behind it.
+---@async
+---@return string[] ids
+function Balancer:targets()
+  return op.call {
+    name = "members of balancer " .. self.name, class = "read", args = { id = self.id },
+    quiet = true,
+    perform = function()
+      local row = self.cloud.driver:balancer(self.name)
+      return json.array(row and row.members or {})
+    end,
+  }
+end
+
+---Makes these machines the members: they join and are let in before the others leave.
+---@async
+---@param ids string[]
+function Balancer:assign(ids)
+  op.call {
+    name = "members of balancer " .. self.name, class = "idempotent", quiet = true,
+    args = { id = self.id, machines = json.array(ids) },
+    perform = function() self.cloud.driver:set_members(self.id, ids) end,
+  }
+end
+
+return balancers

@@ -1,0 +1,84 @@
+---Databases outlive every release: looked up, made when told to, never replaced or destroyed.
+local error_ = require "kiln.error"
+local op = require "kiln.op"
+
+local databases = {}
+
+---@class kiln.Database
+---@field id string
+---@field name string
+---@field host string
+---@field port integer
+---@field user string
+---@field database string
+---@field ssl boolean whether the connection must be encrypted
+---@field private cloud kiln.Cloud
+local Database = {}
+Database.__index = Database
+
+local function row_of(self, name, spec)
+  local there = op.call {
+    name = "look up database " .. name, class = "read", args = { name = name }, quiet = true,
+    perform = function() return self.driver:database(name) end,
+  }
+  if there then return there end
+  if not spec.create then
+    error_.raise { kind = "not_found", message = ("cloud '%s' has no database '%s'; kiln makes it "
+      .. "when the recipe says database(\"%s\", { create = true })"):format(self.name, name, name) }
+  end
+  local function make(token)
+    return self.driver:create_database {
+      name = name, token = token, engine = spec.engine, version = spec.version, size = spec.size,
+      nodes = spec.nodes,
+    }
+  end
+  return op.call {
+    name = "database " .. name, class = "adopt", args = { name = name, engine = spec.engine },
+    quiet = true, perform = make, settle = make, -- one of that name is taken as it is
+  }
+end
+
+---Looks a database up by name and waits until it is online; makes it when told to. Other stages can
+---go on meanwhile, in a `scope.all`. Raises `not_found`, `unsupported`, `failed`, `timeout`.
+---@async
+---@param self kiln.Cloud
+---@param name string
+---@param spec? { create: boolean?, engine: string?, version: string?, size: string?,
+---  nodes: integer? } make it when there is none (false); "pg", the cloud's newest and smallest
+---@return kiln.Database
+function databases.database(self, name, spec)
+  self:need "databases"
+  local row = row_of(self, name, spec or {})
+  if row.state ~= "online" then
+    row = op.call {
+      name = "database " .. name .. " comes online", class = "read", quiet = true,
+      args = { id = row.id }, perform = function() return self.driver:await_database(row.id) end,
+    }
+  end
+  return setmetatable({
+    id = row.id, name = name, host = row.host, port = row.port, user = row.user,
+    database = row.database, ssl = row.ssl, cloud = self,
+  }, Database)
+end
+
+---Gives what no journal may hold; asked for anew in every process.
+---@async
+---@return { password: userdata, uri: userdata, ca: string? } secrets, and the CA's certificate
+function Database:secrets()
+  self.known = self.known or self.cloud.driver:database_secrets(self.id)
+  return self.known
+end
+
+---Lets machines in by a tag, now and later ones: `database:allow("kiln_service", "app")`.
+---@async
+---@param key string
+---@param value string
+function Database:allow(key, value)
+  op.call {
+    name = ("database %s lets %s=%s in"):format(self.name, key, value), class = "idempotent",
+    args = { id = self.id, key = key, value = value }, quiet = true,
+    perform = function() self.cloud.driver:allow_database(self.id, key, value) end,
+  }
+end
+
+return databases

@@ -1,0 +1,47 @@
+---DNS records and firewalls around a service.
+local op = require "kiln.op"
+
+local network = {}
+
+---Makes a name's record say something; the domain is made when the account has it not.
+---@async
+---@param self kiln.Cloud
+---@param spec { domain: string, name: string, type: string?, data: string, ttl: integer? } "@" is
+---  the domain itself; ("A", 60 seconds)
+---@return string changed what happened, for a step's line
+function network.record(self, spec)
+  self:need "dns"
+  return op.call {
+    name = ("record %s.%s"):format(spec.name, spec.domain), class = "idempotent", quiet = true,
+    args = { domain = spec.domain, name = spec.name, data = spec.data, ttl = spec.ttl },
+    perform = function()
+      self.driver:create_domain(spec.domain)
+      local changed = self.driver:set_record(spec)
+      return ("%s  %s"):format(spec.data, changed and "set" or "unchanged")
+    end,
+  }
+end
+
+---Opens ports of the machines with a tag, and no others.
+---@async
+---@param self kiln.Cloud
+---@param name string
+---@param spec { key: string, value: string, open: table<integer, string[]|true> } the tag; ports,
+---  each with the networks that may come in, or true for all
+---@return table firewall { id, name }
+function network.firewall(self, name, spec)
+  self:need "firewalls"
+  local open = {}
+  for port, from in pairs(spec.open) do open[tostring(port)] = from end
+  return op.call {
+    name = "firewall " .. name, class = "idempotent", quiet = true,
+    args = { name = name, key = spec.key, value = spec.value, open = open },
+    perform = function()
+      return self.driver:set_firewall {
+        name = name, key = spec.key, value = spec.value, open = spec.open,
+      }
+    end,
+  }
+end
+
+return network
