@@ -267,7 +267,7 @@ describe("rt.http", function()
     local ok, err = asking:join()
     assert.is_false(ok)
     assert.equal("cancelled", err.kind)
-    assert.is_true(timer.now() - before < 0.05)
+    assert.is_true(timer.now() - before < 5) -- and not its 60 s
   end)
 
   it("ends with the program, in the middle of requests", function()
