@@ -23,16 +23,17 @@ local rollout = require "recipes.rollout"
 ---@return table result { service, version, ip, summary }
 local function blue_green(run, spec)
   local plan = rollout.plan(run, spec)
-  local greens = run:transaction(function(undo)
+  run:transaction(function(undo)
     local machines = rollout.boot(run, plan, spec, undo)
     rollout.configure(run, machines, spec)
     rollout.probe_all(run, machines, spec.health)
     rollout.move(run, plan, spec.front, machines, undo)
     rollout.probe(run, spec.front.ip, spec.health, spec.version, spec.front.port)
-    return machines
+    rollout.promote(run, plan, spec, machines, undo)
+    rollout.drain(run, plan, spec)
   end, { undone = rollout.before(plan, spec) })
-  rollout.promote(run, plan, spec, greens)
-  rollout.settle_old(run, plan, spec)
+  run:commit() -- what goes now does not come back
+  rollout.retire(run, plan, spec)
   return rollout.result(run, plan, spec)
 end
 

@@ -173,17 +173,23 @@ function rollout.move(run, plan, front, machines, undo)
   }
 end
 
----Records the new release as serving and the old one as kept.
+---Records the new release as serving and the old one as kept; undoing takes that back.
 ---@async
 ---@param run kiln.Run
 ---@param plan kiln.RolloutPlan
 ---@param spec table
 ---@param machines kiln.Machine[]
-function rollout.promote(run, plan, spec, machines)
+---@param undo fun(name: string, action: fun(), opts: table?)
+function rollout.promote(run, plan, spec, machines, undo)
   local records = {}
   for index, one in ipairs(machines) do records[index] = one:record() end
+  local version = spec.version or spec.image.name
+  undo("release " .. version, function()
+    service.demote(run, { service = spec.service, version = version, before = plan.serving })
+    return nil, "not serving"
+  end, { always = true })
   plan.kept_until = service.promote(run, {
-    service = spec.service, version = spec.version or spec.image.name, image = spec.image.name,
+    service = spec.service, version = version, image = spec.image.name,
     colour = plan.colour, serial = plan.serial, machines = records, health = spec.health,
     address = {
       id = spec.front.id, name = spec.front.name, ip = spec.front.ip, kind = spec.front.kind,
@@ -203,27 +209,32 @@ local function destroy_all(run, record)
   }
 end
 
----Lets the old machines' connections end; retires what was kept before, and the old ones if they
----are not to be kept.
+---Lets the old machines' connections end.
 ---@async
 ---@param run kiln.Run
 ---@param plan kiln.RolloutPlan
 ---@param spec table
-function rollout.settle_old(run, plan, spec)
-  if plan.serving then
-    for _, row in ipairs(plan.serving.machines) do
-      run:step {
-        name = "drain " .. row.name,
-        perform = function()
-          local left = run.cloud:existing(row):drain(spec.front, {
-            within = spec.drain, port = spec.health.port,
-          })
-          return left, ("%d connections left"):format(left)
-        end,
-      }
-    end
-    if spec.keep == 0 then destroy_all(run, plan.serving) end
+function rollout.drain(run, plan, spec)
+  for _, row in ipairs(plan.serving and plan.serving.machines or {}) do
+    run:step {
+      name = "drain " .. row.name,
+      perform = function()
+        local left = run.cloud:existing(row):drain(spec.front, {
+          within = spec.drain, port = spec.health.port,
+        })
+        return left, ("%d connections left"):format(left)
+      end,
+    }
   end
+end
+
+---Retires what was kept before, and the old machines if they are not to be kept.
+---@async
+---@param run kiln.Run
+---@param plan kiln.RolloutPlan
+---@param spec table
+function rollout.retire(run, plan, spec)
+  if plan.serving and spec.keep == 0 then destroy_all(run, plan.serving) end
   if plan.kept then destroy_all(run, plan.kept) end
 end
 

@@ -183,6 +183,21 @@ function images.snapshot(self, spec)
   return images.row(self.api:call("GET", "/v2/images/" .. id).image)
 end
 
+---Removes what an interrupted `snapshot` began: one that is being taken is waited for, since it
+---cannot be called off. Fine when nothing was begun.
+---@async
+---@param self kiln.digitalocean.Driver
+---@param spec { machine: string, name: string, token: string }
+function images.discard(self, spec)
+  local number, name = math.tointeger(tonumber(spec.machine)), full_name(spec)
+  local there = number and begun(self, number, name)
+  if not there then return end
+  if there.action then
+    self.wait:action(there.action, "snapshot " .. spec.name, { within = 3600 })
+  end
+  images.destroy(self, tostring(there.id or image_id(self, number, name)))
+end
+
 ---Copies an image to another region: the id stays, its `regions` grow. Raises `failed`, `timeout`.
 ---@async
 ---@param self kiln.digitalocean.Driver

@@ -103,6 +103,7 @@ Driver.base_image = images.base
 Driver.images = images.list
 Driver.find_image = images.find
 Driver.snapshot = images.snapshot
+Driver.discard_snapshot = images.discard
 Driver.copy_image = images.copy
 Driver.destroy_image = images.destroy
 

@@ -221,6 +221,14 @@ function Driver:snapshot(spec)
   }))
 end
 
+---Removes what an interrupted `snapshot` made; fine when there is nothing.
+---@async
+---@param spec { machine: string, name: string, token: string }
+function Driver:discard_snapshot(spec)
+  local there = self:find_image { token = spec.token }
+  if there then self:destroy_image(there.id) end
+end
+
 ---Lists images, bases too.
 ---@async
 ---@return table[]

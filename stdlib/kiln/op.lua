@@ -28,6 +28,8 @@ local classes = { read = true, idempotent = true, adopt = true, once = true }
 ---@field args? table what it depends on; JSON-able; a resumed run must give the same
 ---@field perform fun(token: string): any touches the world; its result must be JSON-able
 ---@field settle? fun(token: string): any finds what an interrupted `perform` made, or nil
+---@field unmake? fun(token: string) removes what an interrupted `perform` may have left; called
+---  when a run is aborted there, instead of `settle`
 ---@field detail? fun(result: any): string? text for the step's line
 ---@field quiet? boolean not shown unless it fails
 
@@ -145,7 +147,15 @@ end
 ---An aborting run's first operation without an outcome: what an interrupted one made is taken over
 ---so that it can be undone; then the recipe gets a `cancelled` error.
 local function cancel(run, spec, row, key, digest, args)
-  local found = row and spec.settle and spec.settle(token_of(run, key, row.attempt))
+  local token = row and token_of(run, key, row.attempt)
+  local look = row and (spec.unmake or spec.settle)
+  local state = scope.state()
+  local outer = state.operation
+  state.operation = { key = key, token = token, name = spec.name }
+  local ok, found = xpcall(look or function() end, error_.from, token)
+  state.operation = outer
+  if not ok then error(found, 0) end
+  if spec.unmake then found = nil end
   if not row then intend(run, key, spec, digest, args) end
   if found ~= nil and found ~= false then
     run.abort_pending = true -- the next operation is the one to cancel
@@ -198,9 +208,12 @@ function op.ensure(body, cleanup)
   end))
   local err = not result[1] and result[2]
   if err and error_.halts(err) then error(err, 0) end
-  local run = scope.state().run
-  if err and run and run:keeps(err) then error(err, 0) end
+  local state = scope.state()
+  if err and state.run and state.run:keeps(err) then error(err, 0) end
+  local outer = state.cleanup
+  state.cleanup = true -- an abort does not fall into it
   cleanup()
+  state.cleanup = outer
   if err then error(err, 0) end
   return table.unpack(result, 2, result.n)
 end

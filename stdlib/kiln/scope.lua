@@ -13,6 +13,7 @@ local scope = {}
 ---@field children integer children started so far
 ---@field run? table the run this task belongs to
 ---@field step? table the innermost display group
+---@field cleanup? boolean what runs removes what a failure or a finished block leaves
 ---@field operation? table the operation whose `perform` runs; calls inside it are part of it
 
 ---Gives the running task's record.
@@ -27,7 +28,9 @@ function scope.state()
   return state
 end
 
+---What an operation starts has no place in the journal: a replay does not start it.
 local function child_path(parent)
+  if parent.operation then return parent.path end
   parent.children = parent.children + 1
   return (parent.path == "/" and "/" or parent.path .. "/") .. parent.children
 end
@@ -36,7 +39,7 @@ end
 local function child_state(parent)
   return {
     path = child_path(parent), children = 0,
-    run = parent.run, step = parent.step, operation = parent.operation,
+    run = parent.run, step = parent.step, operation = parent.operation, cleanup = parent.cleanup,
   }
 end
 

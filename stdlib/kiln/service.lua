@@ -52,6 +52,23 @@ function service.promote(run, record)
   }
 end
 
+---Takes a promotion back: the release that served before serves again.
+---@async
+---@param run kiln.Run
+---@param record { service: string, version: string, before: table? } `before` as `current` gave it
+function service.demote(run, record)
+  op.call {
+    name = "take back release " .. record.version, class = "idempotent", quiet = true,
+    args = { service = record.service, version = record.version },
+    perform = function()
+      run.store:release_demote {
+        run = run.id, service = record.service, env = run.env,
+        before = record.before and record.before.id,
+      }
+    end,
+  }
+end
+
 ---Records that a release's machines are gone.
 ---@async
 ---@param run kiln.Run

@@ -24,6 +24,19 @@ return function(Store, exec, atomic)
     end)
   end
 
+  ---Takes a run's promotion back: the release of before serves again. Fine when there was none.
+  ---@param row { run: string, service: string, env: string, before: integer? }
+  function Store:release_demote(row)
+    atomic(self, function()
+      self:hold()
+      exec(self, [[DELETE FROM releases WHERE run = ?1 AND service = ?2 AND env = ?3
+        AND state = 'serving']], row.run, row.service, row.env)
+      if not row.before then return end
+      exec(self, "UPDATE releases SET state = 'serving', kept_until = NULL WHERE id = ?1",
+        row.before)
+    end)
+  end
+
   ---Lets a kept release serve and the serving one be kept, as a rollback does.
   ---@param serving integer id of the release that served
   ---@param kept integer id of the one that serves now

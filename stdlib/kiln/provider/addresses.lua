@@ -30,6 +30,10 @@ end
 local function make(self, name, known)
   local store, run = self.run.store, self.run
   local function create(token, settle)
+    store:ledger_intent {
+      run = run.id, key = scope.state().operation.key, provider = self.name,
+      kind = "address", name = name, token = token, service = run.service,
+    }
     local made = self.driver:create_address {
       name = name, token = token, known = known, settle = settle,
     }
@@ -38,13 +42,7 @@ local function make(self, name, known)
   end
   return op.call {
     name = "address " .. name, class = "adopt", args = { name = name }, quiet = true,
-    perform = function(token)
-      store:ledger_intent {
-        run = run.id, key = scope.state().operation.key, provider = self.name,
-        kind = "address", name = name, token = token, service = run.service,
-      }
-      return create(token, false)
-    end,
+    perform = function(token) return create(token, false) end,
     settle = function(token) return create(token, true) end,
   }
 end

@@ -72,6 +72,10 @@ function images.snapshot(self, source, spec)
       if image then store:ledger_live(token, image.id, json.encode(image)) end
       return image
     end,
+    unmake = function(token)
+      self.driver:discard_snapshot { machine = source.id, name = spec.name, token = token }
+      store:ledger_gone(token)
+    end,
   }
 end
 

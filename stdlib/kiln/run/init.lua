@@ -81,7 +81,7 @@ local function execute(self, entry)
 end
 
 local function classify(self, ok, result)
-  if ok then return self.aborting and "aborted" or "done" end
+  if ok then return "done" end -- an abort that came too late, too
   if error_.halts(result) then return "stopped" end
   if self.aborting and (result.abort or result.replayed) and result.undone ~= false then
     return "aborted"

@@ -65,9 +65,16 @@ function Run:checkpoint()
     end)
     self.edited = nil
   end
-  local cancel = self.abort_pending
+  if not self.abort_pending or scope.state().cleanup then return false end
   self.abort_pending = false
-  return cancel or false
+  return true
+end
+
+---Says that what was done so far is not undone any more: an abort that comes later changes nothing,
+---the run goes on to its end.
+function Run:commit()
+  self.committed = true
+  self.abort_pending = false
 end
 
 ---Decides, once in a run, whether a failure leaves everything as it is, to be looked at and to go
@@ -124,6 +131,9 @@ end
 
 ---Undoes in reverse; tells in the error what could not be undone.
 local function unwind(self, undos, err)
+  local state = scope.state()
+  local outer = state.cleanup
+  state.cleanup = true -- an abort does not fall into it
   for index = #undos, 1, -1 do
     local undo = undos[index]
     local ok, failure = xpcall(self.step, with_traceback, self,
@@ -135,6 +145,7 @@ local function unwind(self, undos, err)
         :format(err.message, undo.name, failure.message)
     end
   end
+  state.cleanup = outer
 end
 
 ---Runs `body`; when it fails, undoes in reverse what it told how to undo, then raises its error

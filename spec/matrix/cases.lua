@@ -1,0 +1,181 @@
+---Cases of the kill matrix: a scenario, a point to die at, what follows, what must hold then.
+local json = require "rt.json"
+local run = require "kiln.run"
+local store_ = require "kiln.store"
+local cloud = require "spec.matrix.cloud"
+local death = require "spec.matrix.death"
+
+local cases = {}
+
+---What happens before, what is killed, how it ends undisturbed.
+cases.scenarios = {
+  deploy = { before = {}, version = "v1", ends = "done" },
+  swap = { before = { "v1" }, version = "v2", ends = "done" },
+  third = { before = { "v1", "v2" }, version = "v4", ends = "done" },
+  failing = { before = { "v1" }, version = "v3", ends = "rolled_back" },
+}
+
+local current -- the world that a run's cloud leads to
+
+package.preload["providers.simulated"] = function()
+  return { new = function() return current:driver() end }
+end
+
+---Calls what may die in the middle: what a dead process would have said is nothing.
+local function lived(call, ...)
+  local ok, made = pcall(call, ...)
+  if death.dead then return nil end
+  if not ok then error(made, 0) end
+  return made
+end
+
+local function start(world, version)
+  current = world
+  return lived(run.start, {
+    file = world.dir .. "/app.lua", cloud = "simulated", args = { version = version },
+  })
+end
+
+local function said(made)
+  return made.status .. (made.error and ": " .. made.error.message or "")
+end
+
+local function open(world)
+  return store_.open(world.dir)
+end
+
+local function state_of(world)
+  local store <close> = open(world)
+  return world:state(store)
+end
+
+---The world as a scenario finds it.
+local function prepare(scenario, opts)
+  local world = cloud.new(opts)
+  world.guests:install()
+  death.live(nil)
+  for _, version in ipairs(scenario.before) do
+    local made = start(world, version)
+    assert(made.status == "done", made.error and made.error.message)
+    world.in_service = true
+  end
+  world.start = state_of(world)
+  return world
+end
+
+---An undisturbed run: its points, and the state that every other one must reach.
+---@param name string
+---@return { points: string[], start: table, final: table }
+function cases.count(name)
+  local scenario = cases.scenarios[name]
+  local world = prepare(scenario)
+  death.live(nil)
+  local made = start(world, scenario.version)
+  assert(made.status == scenario.ends, said(made))
+  local found = { points = death.seen, start = world.start, final = state_of(world) }
+  world:close()
+  return found
+end
+
+---The run that a dead process left; nil when it died before it was written down.
+local function left_by(world)
+  local store <close> = open(world)
+  local row = store:runs { limit = 1 }[1]
+  local open_ = row and (row.status == "running" or row.status == "aborting"
+    or row.status == "stopped")
+  return open_ and row.id or nil, row
+end
+
+local function problems_of(world, allowed)
+  local found = {}
+  local state = state_of(world)
+  local text, matches = json.encode(state), false
+  for _, wanted in ipairs(allowed) do matches = matches or json.encode(wanted) == text end
+  if not matches then found[1] = cloud.differ(allowed[1], state) end
+  for _, orphan in ipairs(cloud.orphans(state)) do found[#found + 1] = orphan end
+  for _, command in ipairs(world:doubled()) do found[#found + 1] = "ran twice: " .. command end
+  for _, moment in ipairs(world.lost) do found[#found + 1] = "no service at " .. moment end
+  return found
+end
+
+---Goes on with the run until it is no longer open; dies once more at `second` if given.
+local function go_on(world, id, how, second)
+  death.bury(world.dir .. "/.kiln/state.db")
+  death.live(second)
+  local made = lived(run[how], { run = id, dir = world.dir })
+  if not death.dead then return made end
+  death.bury(world.dir .. "/.kiln/state.db")
+  death.live(nil)
+  if not left_by(world) then return nil end
+  return run[how] { run = id, dir = world.dir }
+end
+
+---An image that was finished stays when its run is aborted: it is what its inputs say.
+local function with_image(begin, final)
+  local state = json.decode(json.encode(begin))
+  state.images = final.images
+  state.ledger = {}
+  for _, text in ipairs(final.ledger) do
+    if text:find "^image" then state.ledger[#state.ledger + 1] = text end
+  end
+  for _, text in ipairs(begin.ledger) do
+    if not text:find "^image" then state.ledger[#state.ledger + 1] = text end
+  end
+  table.sort(state.ledger)
+  return state
+end
+
+---The address is made once and outlives releases: it may be there, pointing nowhere.
+local function with_address(state)
+  local copy = json.decode(json.encode(state))
+  if #copy.addresses == 0 then
+    copy.addresses = { "app -> none" }
+    table.insert(copy.ledger, "address app")
+    table.sort(copy.ledger)
+  end
+  return copy
+end
+
+---Runs one case.
+---@param name string of the scenario
+---@param known table from `cases.count`
+---@param at integer the point to die at
+---@param how "resume"|"abort"
+---@param second? integer the point of the continued run to die at
+---@return string[] problems none: everything holds
+function cases.run(name, known, at, how, second)
+  local scenario = cases.scenarios[name]
+  local world = prepare(scenario)
+  death.live(at)
+  start(world, scenario.version)
+  if not death.dead then
+    world:close()
+    return { "the run did not come to point " .. at }
+  end
+  death.live(nil)
+  local id, row = left_by(world)
+  local allowed = { known.final }
+  local found = {}
+  if id then
+    local made = go_on(world, id, how, second)
+    if how == "abort" then
+      local with = with_image(known.start, known.final)
+      allowed = { known.start, with, with_address(known.start), with_address(with) }
+      if made and made.status == "done" then
+        allowed = { known.final } -- it was too late to abort
+      elseif made and made.status ~= "aborted" then
+        found[1] = "abort ended " .. said(made)
+      end
+    elseif made and made.status ~= scenario.ends then
+      found[1] = "resume ended " .. said(made)
+    end
+  elseif not row or #scenario.before > 0 and row.status == "done"
+    and json.encode(state_of(world)) == json.encode(known.start) then
+    allowed = { known.start } -- it died before it was written down: nothing happened
+  end
+  for _, problem in ipairs(problems_of(world, allowed)) do found[#found + 1] = problem end
+  world:close()
+  return found
+end
+
+return cases

@@ -1,0 +1,172 @@
+---The world of a case: a simulated account with guests on its droplets, a project folder, and the
+---processes that come and go: each has a driver of its own.
+local crypto = require "rt.crypto"
+local fs = require "rt.fs"
+local json = require "rt.json"
+local timer = require "rt.timer"
+local error_ = require "kiln.error"
+local sim = require "providers.digitalocean.sim"
+local death = require "spec.matrix.death"
+local guests = require "spec.matrix.guests"
+
+local cloud = {}
+
+---@class spec.Cloud
+---@field dir string the project
+---@field lost string[] moments at which the service did not answer
+local Cloud = {}
+Cloud.__index = Cloud
+
+local epoch = 1780000000
+
+---Makes an empty account and project.
+---@param opts? { faults: table[]? }
+---@return spec.Cloud
+function cloud.new(opts)
+  local self = setmetatable({ dir = assert(fs.temp_dir()), lost = {}, requests = 0 }, Cloud)
+  local started = timer.now()
+  self.sim = sim.new {
+    clock = function() return epoch + timer.now() - started end,
+    faults = opts and opts.faults, observe = function(seen) self:look(seen) end,
+  }
+  self.running = function(address) return self:droplet_at(address) end
+  self.power_off = function(droplet) self.sim:power_off(droplet.id) end
+  self.guests = guests.new(self)
+  for _, name in ipairs { "app.lua", "app.conf" } do
+    assert(fs.write(self.dir .. "/" .. name, assert(fs.read("spec/matrix/" .. name))))
+  end
+  return self
+end
+
+---Removes the project.
+function Cloud:close()
+  assert(fs.remove(self.dir, { recursive = true }))
+end
+
+---Gives the running droplet behind an address, its own or a reserved one.
+function Cloud:droplet_at(address)
+  self.sim:catch_up()
+  local world = self.sim.world
+  local reserved = world.reserved_ips:find(function(row) return row.id == address end)
+  local droplet = reserved and world.droplets:get(reserved.droplet_id)
+    or world.droplets:find(function(row) return row.address == address end)
+  return droplet and droplet.status == "active" and droplet or nil
+end
+
+---Whether what the reserved address points to answers.
+function Cloud:serves()
+  for _, row in ipairs(self.sim.world.reserved_ips:list()) do
+    local version = self.guests:serving(row.id)
+    if version then return version end
+  end
+end
+
+---Called with every request: once in service, always in service.
+function Cloud:look(seen)
+  if self.in_service and not self:serves() then
+    self.lost[#self.lost + 1] = seen.method .. " " .. seen.path
+  end
+end
+
+---Carries a request; dies before it is sent, or when its answer does not come back any more.
+function Cloud:send(request)
+  local path, query = request.url:match("^%a+://[^/]+([^?]*)%??(.*)$")
+  local what = request.method .. " " .. path:gsub("%d%d%d+", "N"):gsub("kl%-[%x%-]+", "T")
+  local changes = request.method ~= "GET"
+  if changes then death.pass("before " .. what) elseif death.dead then death.pass "" end
+  local headers = {}
+  for name, value in pairs(request.headers or {}) do
+    headers[name] = crypto.is_secret(value) and crypto.reveal(value) or value
+  end
+  timer.sleep(0.05)
+  if death.dead then death.pass "" end
+  local answer, lost = self.sim:answer {
+    method = request.method, path = path, query = query, headers = headers, body = request.body,
+  }
+  if changes then death.pass("in " .. what) end
+  if not answer then
+    error_.raise { kind = "unreachable", effect = "maybe",
+      message = "the connection ended before an answer: " .. lost }
+  end
+  if answer.delay then timer.sleep(answer.delay) end
+  return answer
+end
+
+---Gives a process's driver.
+function Cloud:driver()
+  return require("providers.digitalocean").new {
+    token = crypto.secret "spec-token", url = "http://api.test",
+    send = function(request) return self:send(request) end,
+  }
+end
+
+---Describes what is there, without numbers that differ from run to run.
+---@param store table
+---@return table<string, string[]> droplets, images, addresses, releases, ledger
+function Cloud:state(store)
+  self.sim:catch_up()
+  local world = self.sim.world
+  local out = { droplets = {}, images = {}, addresses = {}, releases = {}, ledger = {} }
+  for _, row in ipairs(world.droplets:list(function(one) return not one.dying end)) do
+    local files = self.guests:of(row).files
+    table.insert(out.droplets, ("%s %s %s"):format(row.name, row.status,
+      files["/opt/app/version"] or "-"))
+  end
+  for _, row in ipairs(world.images:list(function(image) return not image.public end)) do
+    table.insert(out.images, (row.name:match("^%S+")))
+  end
+  for _, row in ipairs(world.reserved_ips:list()) do
+    local droplet = row.droplet_id and world.droplets:get(row.droplet_id)
+    table.insert(out.addresses, "app -> " .. (droplet and droplet.name or "none"))
+  end
+  for _, row in ipairs(store:releases()) do
+    table.insert(out.releases, row.version .. " " .. row.state)
+  end
+  for _, row in ipairs(store:ledger { state = "live" }) do
+    table.insert(out.ledger, row.kind .. " " .. row.name)
+  end
+  for _, list in pairs(out) do table.sort(list) end
+  return out
+end
+
+---Names what is in the cloud and not in the ledger, or the other way round.
+---@return string[]
+function cloud.orphans(state)
+  local found, seen = {}, {}
+  local function count(kind, name, by)
+    local key = kind .. " " .. name
+    seen[key] = (seen[key] or 0) + by
+  end
+  for _, text in ipairs(state.droplets) do count("machine", text:match("^%S+"), 1) end
+  for _, name in ipairs(state.images) do count("image", name, 1) end
+  for _ in ipairs(state.addresses) do count("address", "app", 1) end
+  for _, text in ipairs(state.ledger) do seen[text] = (seen[text] or 0) - 1 end
+  for key, left in pairs(seen) do
+    if left ~= 0 then
+      found[#found + 1] = ("%s %s"):format(left > 0 and "orphan" or "ghost", key)
+    end
+  end
+  table.sort(found)
+  return found
+end
+
+---What commands ran more than once on one machine.
+---@return string[]
+function Cloud:doubled()
+  local found = {}
+  for _, guest in pairs(self.guests.by_id) do
+    local seen = {}
+    for _, command in ipairs(guest.commands) do
+      if seen[command] and command:find "^echo" then found[#found + 1] = command end
+      seen[command] = true
+    end
+  end
+  return found
+end
+
+---Two states as text, for a message.
+function cloud.differ(wanted, got)
+  return ("wanted %s\n      got    %s"):format(json.encode(wanted), json.encode(got))
+end
+
+return cloud

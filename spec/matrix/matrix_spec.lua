@@ -1,0 +1,24 @@
+local fs = require "rt.fs"
+local proc = require "rt.proc"
+
+describe("a run that is killed", function()
+  local function matrix(...)
+    return assert(proc.run {
+      argv = { assert(fs.realpath("/proc/self/exe")), "lua", "spec/matrix/main.lua", ... },
+      timeout = 600,
+    })
+  end
+
+  it("resumes to its end, or aborts to its start, wherever that was", function()
+    local done = matrix "short"
+    assert.equal(0, done.code, done.out .. done.err)
+    assert.matches("kill matrix: %d+ resumed, %d+ aborted, %d+ killed twice; 0 failed", done.out)
+    io.stdout:write("\n", done.out:match("kill matrix: [^\n]*"), "\n")
+  end)
+
+  it("is killed at one place again by one line", function()
+    local done = matrix("swap", "20", "abort")
+    assert.equal(0, done.code, done.out .. done.err)
+    assert.matches("holds: killed [^\n]+", done.out)
+  end)
+end)
