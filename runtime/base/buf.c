@@ -1,6 +1,8 @@
 // A byte buffer that grows.
 #include "base/buf.h"
 
+#include "base/ending.h"
+
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -16,7 +18,7 @@ void kl_buf_reserve(kl_buf *buf, size_t more)
         capacity *= 2;
     char *data = realloc(buf->data, capacity);
     if (data == NULL)
-        abort();
+        kl_out_of_memory();
     buf->data = data;
     buf->capacity = capacity;
     buf->data[buf->length] = '\0'; // also when nothing follows

@@ -68,8 +68,10 @@ void *kl_op_new(lua_State *L, size_t size, const kl_op_class *class)
     raise_pending(L, task);
     kl_op **box = box_new(L);
     kl_op *op = calloc(1, size);
-    if (op == NULL)
-        luaL_error(L, "out of memory");
+    if (op == NULL) { // what Lua itself says: one kind of error for both
+        lua_pushliteral(L, "not enough memory");
+        lua_error(L);
+    }
     op->class = class;
     op->sched = sched;
     op->references = 1;

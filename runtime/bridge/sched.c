@@ -10,6 +10,7 @@
 #include <string.h>
 
 #define TASK "rt.task"
+#define NO_MEMORY "not enough memory" // Lua's words
 
 #define SLICE_NS 1000000
 
@@ -164,6 +165,22 @@ static void task_finished(kl_sched *sched, kl_task *task, bool ok, int results)
     task->self_ref = LUA_NOREF;
 }
 
+// Tells whether the error there says that memory is out: Lua's own text, or a table made of it.
+static bool ended_by_memory(lua_State *thread, int index)
+{
+    if (lua_type(thread, index) == LUA_TSTRING)
+        return strcmp(lua_tostring(thread, index), NO_MEMORY) == 0;
+    if (!lua_istable(thread, index) || !lua_checkstack(thread, 2))
+        return false;
+    index = lua_absindex(thread, index);
+    lua_pushliteral(thread, "kind"); // a constant of every error: there already, nothing is made
+    lua_rawget(thread, index);
+    bool memory =
+        lua_type(thread, -1) == LUA_TSTRING && strcmp(lua_tostring(thread, -1), "memory") == 0;
+    lua_pop(thread, 1);
+    return memory;
+}
+
 static void resume(kl_sched *sched, kl_task *task)
 {
     kl_task *outer = sched->current;
@@ -188,7 +205,11 @@ static void resume(kl_sched *sched, kl_task *task)
         lua_insert(task->thread, -2);
         results = 2;
     }
-    task_finished(sched, task, status == LUA_OK && lua_toboolean(task->thread, -results), results);
+    bool ok = status == LUA_OK && lua_toboolean(task->thread, -results);
+    // Whoever joins it gets the error. Without one, something that others wait for may be gone.
+    if (!ok && task->joiners == NULL && ended_by_memory(task->thread, 1 - results))
+        sched->starved = true;
+    task_finished(sched, task, ok, results);
 }
 
 // Runs ready tasks, but lets the loop turn when they have taken long: with hundreds ready at once,
@@ -258,6 +279,10 @@ int kl_sched_run(lua_State *L, int nargs)
         run_ready(sched);
         if (root->done)
             break;
+        if (sched->starved) {
+            lua_pushliteral(L, NO_MEMORY);
+            lua_error(L);
+        }
         if (sched->ready_first != NULL)
             uv_run(sched->loop, UV_RUN_NOWAIT);
         else if (!await_event(sched))

@@ -28,6 +28,7 @@ struct kl_sched {
     int idle_ops; // of these, the ones that wait for ever if nobody comes (kl_op_idle)
     int tasks;
     bool polling; // inside uv_run
+    bool starved; // a task that nobody joins ended because memory is out
     bool virtual; // time is virtual.c's
     double elapsed;
     struct kl_sleeper *sleepers; // by due time

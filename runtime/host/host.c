@@ -6,8 +6,12 @@
 #include <lauxlib.h>
 #include <lualib.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <stdio.h>
-#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+
+enum { FEWEST_DESCRIPTORS = 10 };
 
 // The command line is Lua: kiln.cli.main(argv) returns the exit status.
 static int start(lua_State *L)
@@ -30,19 +34,34 @@ static int start(lua_State *L)
     return 1;
 }
 
-static int report(lua_State *L)
+// Makes a text of any error.
+static int describe(lua_State *L)
 {
-    const char *text = NULL;
     if (lua_istable(L, -1)) {
         lua_getfield(L, -1, "message");
         lua_getfield(L, -2, "traceback");
-        text =
-            lua_pushfstring(L, "%s\n%s", luaL_tolstring(L, -2, NULL), luaL_tolstring(L, -2, NULL));
+        const char *message = luaL_tolstring(L, -2, NULL);
+        lua_pushfstring(L, "%s\n%s", message, luaL_tolstring(L, -2, NULL));
     } else {
-        text = luaL_tolstring(L, -1, NULL);
+        luaL_tolstring(L, -1, NULL);
     }
-    fprintf(stderr, "kiln: internal error: %s\n", text);
     return 1;
+}
+
+// Reports the error on top of the stack. Takes no memory where there is none.
+static void report(lua_State *L)
+{
+    const char *plain = lua_type(L, -1) == LUA_TSTRING ? lua_tostring(L, -1) : "";
+    bool starved = strcmp(plain, "not enough memory") == 0;
+    if (!starved) {
+        lua_pushcfunction(L, describe);
+        lua_insert(L, -2);
+        starved = lua_pcall(L, 1, 1, 0) == LUA_ERRMEM;
+    }
+    if (starved)
+        fputs("kiln: out of memory; a run that was going on can be resumed: kiln runs\n", stderr);
+    else
+        fprintf(stderr, "kiln: internal error: %s\n", lua_tostring(L, -1));
 }
 
 static void close_handle(uv_handle_t *handle, void *unused)
@@ -63,20 +82,34 @@ static void finish(lua_State *L, kl_sched *sched, uv_loop_t *loop)
     kl_sched_free(sched);
 }
 
+static int cannot_start(int code)
+{
+    fprintf(stderr, "kiln: cannot start: %s\n", uv_strerror(code));
+    return 1;
+}
+
+// libuv aborts when it has no descriptors for itself.
+static bool has_descriptors(void)
+{
+    struct rlimit limit;
+    return getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur >= FEWEST_DESCRIPTORS;
+}
+
 int kl_host_main(int argc, char **argv)
 {
     uv_loop_t loop;
+    int code = has_descriptors() ? uv_loop_init(&loop) : UV_EMFILE;
+    if (code != 0)
+        return cannot_start(code);
     lua_State *L = luaL_newstate();
-    if (L == NULL || uv_loop_init(&loop) != 0) {
-        fprintf(stderr, "kiln: out of memory\n");
-        return 1;
+    kl_sched *sched = L != NULL ? kl_sched_new(L, &loop) : NULL;
+    if (sched == NULL) {
+        if (L != NULL)
+            lua_close(L);
+        uv_loop_close(&loop);
+        return cannot_start(UV_ENOMEM);
     }
     signal(SIGPIPE, SIG_IGN); // a peer that went away is an error of that write, not our end
-    kl_sched *sched = kl_sched_new(L, &loop);
-    if (sched == NULL) {
-        fprintf(stderr, "kiln: out of memory\n");
-        return 1;
-    }
     lua_pushcfunction(L, start);
     lua_pushinteger(L, argc);
     lua_pushlightuserdata(L, argv);

@@ -3,6 +3,8 @@
 // that schedule.
 #include "io/bcrypt_kdf.h"
 
+#include "base/ending.h"
+
 #include <openssl/bn.h>
 #include <openssl/crypto.h>
 #include <openssl/evp.h>
@@ -163,7 +165,7 @@ void kl_bcrypt_kdf(unsigned char *out, size_t out_length, const char *pass, size
     unsigned char digest[64], block[32];
     unsigned char *counted = malloc(salt_length + 4);
     if (counted == NULL)
-        abort();
+        kl_out_of_memory();
     memcpy(counted, salt, salt_length);
     sha512(digest, pass, pass_length);
     size_t blocks = (out_length + sizeof block - 1) / sizeof block;

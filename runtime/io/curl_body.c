@@ -1,6 +1,8 @@
 // The bodies of an HTTP request and its answer: parts and files going up, streams both ways.
 #include "io/curl_internal.h"
 
+#include "base/ending.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <openssl/crypto.h>
@@ -14,7 +16,7 @@ enum { WINDOW = 256 * 1024 }; // bytes of a stream that wait for the other side
 static bool open_file(kl_curl_part *part, const char *path, kl_failure *out)
 {
     struct stat stat;
-    part->path = strdup(path);
+    part->path = kl_need(strdup(path));
     part->fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
     if (part->fd < 0 || fstat(part->fd, &stat) != 0) {
         kl_failure_errno(out, errno, path);

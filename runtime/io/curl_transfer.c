@@ -2,11 +2,13 @@
 #include "io/curl_internal.h"
 
 #include <ctype.h>
+#include <errno.h>
 #include <openssl/crypto.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <unistd.h>
 
 enum {
     HEADERS_MAX = 256 * 1024 // bytes of a response's headers
@@ -264,6 +266,12 @@ static const char *text_of(const kl_curl_transfer *transfer, CURLcode result)
     long error = 0;
     if (result == CURLE_COULDNT_CONNECT)
         curl_easy_getinfo(transfer->easy, CURLINFO_OS_ERRNO, &error);
+    if (result == CURLE_COULDNT_CONNECT && error == 0) { // curl does not say why it got no socket
+        int spare = dup(STDERR_FILENO);
+        error = spare < 0 ? errno : 0;
+        if (spare >= 0)
+            close(spare);
+    }
     if (error != 0)
         return strerror((int)error);
     if (result == CURLE_OPERATION_TIMEDOUT && transfer->attempts == 0 && transfer->error[0] == '\0')

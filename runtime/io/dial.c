@@ -1,6 +1,7 @@
 // Opens a TCP connection without blocking the loop.
 #include "io/dial.h"
 
+#include "base/ending.h"
 #include "io/route.h"
 
 #include <assert.h>
@@ -121,7 +122,7 @@ static void attempt_watch(kl_dial *dial, int fd)
 {
     attempt *current = calloc(1, sizeof *current);
     if (current == NULL)
-        abort();
+        kl_out_of_memory();
     current->fd = fd;
     current->dial = dial;
     dial->current = current;
@@ -196,7 +197,7 @@ kl_dial *kl_dial_start(uv_loop_t *loop, const char *host, int port, kl_dial_fn d
 {
     kl_dial *dial = calloc(1, sizeof *dial);
     if (dial == NULL)
-        abort();
+        kl_out_of_memory();
     dial->loop = loop;
     dial->done = done;
     dial->ctx = ctx;

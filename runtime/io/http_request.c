@@ -1,6 +1,8 @@
 // A request that the HTTP server got: gathered and handed over.
 #include "io/http_internal.h"
 
+#include "base/ending.h"
+
 #include <ctype.h>
 #include <netdb.h>
 #include <openssl/crypto.h>
@@ -86,7 +88,7 @@ void *kl_http_request_start(void *ctx, const char *target, struct MHD_Connection
         MHD_get_connection_info(connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
     request->wire = info->socket_context;
     request->connection = connection;
-    request->target = strdup(target);
+    request->target = kl_need(strdup(target));
     request->server = ctx;
     describe_peer(request);
     kl_http_server_link(ctx, request);
@@ -96,8 +98,8 @@ void *kl_http_request_start(void *ctx, const char *target, struct MHD_Connection
 static bool gather_head(kl_http_request *request, const char *path, const char *method)
 {
     request->begun = true;
-    request->method = strdup(method);
-    request->path = strdup(path);
+    request->method = kl_need(strdup(method));
+    request->path = kl_need(strdup(path));
     request->asked.method = request->method;
     request->asked.target = request->target;
     request->asked.path = request->path;

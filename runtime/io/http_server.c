@@ -1,6 +1,7 @@
 // An HTTP server on the event loop: libmicrohttpd's own epoll descriptor is polled by libuv.
 #include "io/http_server.h"
 
+#include "base/ending.h"
 #include "io/http_internal.h"
 
 #include <openssl/crypto.h>
@@ -262,6 +263,11 @@ static void handle_closed(uv_handle_t *handle)
         free_server(server);
 }
 
+static char *copy(const char *text)
+{
+    return text != NULL ? kl_need(strdup(text)) : NULL;
+}
+
 static kl_http_server *server_new(uv_loop_t *loop, const kl_http_server_options *options)
 {
     kl_http_server *server = calloc(1, sizeof *server);
@@ -272,9 +278,9 @@ static kl_http_server *server_new(uv_loop_t *loop, const kl_http_server_options 
     server->max_buffered = options->max_buffered;
     server->request_timeout = options->request_timeout;
     server->answer_timeout = options->answer_timeout;
-    server->unix_socket = options->unix_socket != NULL ? strdup(options->unix_socket) : NULL;
-    server->cert = options->cert != NULL ? strdup(options->cert) : NULL;
-    server->key = options->key != NULL ? strdup(options->key) : NULL;
+    server->unix_socket = copy(options->unix_socket);
+    server->cert = copy(options->cert);
+    server->key = copy(options->key);
     uv_timer_init(loop, &server->timer);
     uv_timer_init(loop, &server->sweep);
     uv_idle_init(loop, &server->again);
@@ -299,11 +305,15 @@ kl_http_server *kl_http_server_open(uv_loop_t *loop, const kl_http_server_option
     if (fd < 0)
         return NULL;
     kl_http_server *server = server_new(loop, options);
+    errno = 0;
     if (server == NULL || (server->daemon = start_daemon(server, fd, options)) == NULL) {
-        kl_failure_set(out, options->cert != NULL ? "tls" : "limit", 0,
-                       options->cert != NULL
-                           ? "the HTTP server cannot be started: look at certificate and key"
-                           : "the HTTP server cannot be started");
+        if (errno == EMFILE || errno == ENFILE)
+            kl_failure_errno(out, errno, "the HTTP server cannot be started");
+        else
+            kl_failure_set(out, options->cert != NULL ? "tls" : "limit", 0,
+                           options->cert != NULL
+                               ? "the HTTP server cannot be started: look at certificate and key"
+                               : "the HTTP server cannot be started");
         close(fd);
         if (options->unix_socket != NULL)
             unlink(options->unix_socket);

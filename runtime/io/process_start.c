@@ -1,6 +1,8 @@
 // Starting a child process: its pipes, its descriptors, its input.
 #include "io/process_internal.h"
 
+#include "base/ending.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -150,7 +152,7 @@ kl_process *kl_process_start(uv_loop_t *loop, kl_process_family *family,
 {
     kl_process *self = calloc(1, sizeof *self);
     if (self == NULL)
-        abort();
+        kl_out_of_memory();
     self->family = family;
     self->notify = config->notify;
     self->context = config->context;

@@ -1,6 +1,8 @@
 // The output of a child process: its end is kept, its lines are queued.
 #include "io/process_internal.h"
 
+#include "base/ending.h"
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -21,7 +23,7 @@ static void queue_line(kl_process *self, int which, const char *bytes, size_t le
         return; // nobody takes them
     line *item = malloc(sizeof *item + length);
     if (item == NULL)
-        abort();
+        kl_out_of_memory();
     *item = (line){.stream = which, .length = length};
     if (length > 0)
         memcpy(item->bytes, bytes, length);

@@ -1,6 +1,8 @@
 // SHA-256 of bytes as they pass.
 #include "io/sha256.h"
 
+#include "base/ending.h"
+
 #include <openssl/evp.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -10,7 +12,7 @@ void kl_sha256_start(kl_sha256 *sha)
     if (sha->context == NULL)
         sha->context = EVP_MD_CTX_new();
     if (sha->context == NULL || EVP_DigestInit_ex(sha->context, EVP_sha256(), NULL) != 1)
-        abort(); // out of memory
+        kl_out_of_memory();
 }
 
 void kl_sha256_add(kl_sha256 *sha, const void *bytes, size_t length)

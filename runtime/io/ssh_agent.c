@@ -1,6 +1,7 @@
 // Asks an ssh-agent.
 #include "io/ssh_agent.h"
 
+#include "base/ending.h"
 #include "io/ssh_key_internal.h"
 
 #include <stdio.h>
@@ -136,7 +137,7 @@ kl_ssh_agent *kl_ssh_agent_ask(uv_loop_t *loop, const char *path, const kl_buf *
 {
     kl_ssh_agent *agent = calloc(1, sizeof *agent);
     if (agent == NULL)
-        abort();
+        kl_out_of_memory();
     agent->done = done;
     agent->ctx = ctx;
     agent->handles = 2;

@@ -1,6 +1,7 @@
 // Commands on an SSH session.
 #include "io/ssh_channel.h"
 
+#include "base/ending.h"
 #include "io/ssh_channel_internal.h"
 
 #include <openssl/crypto.h>
@@ -283,7 +284,7 @@ kl_ssh_channel *kl_ssh_channel_new(kl_ssh_session *session, const kl_ssh_channel
     }
     kl_ssh_channel *channel = calloc(1, sizeof *channel);
     if (channel == NULL)
-        abort();
+        kl_out_of_memory();
     channel->session = session;
     channel->events = events;
     channel->ctx = ctx;

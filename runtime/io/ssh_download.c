@@ -1,6 +1,8 @@
 // Downloads of one file.
 #include "io/ssh_transfer_internal.h"
 
+#include "base/ending.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -92,11 +94,11 @@ kl_ssh_transfer *kl_ssh_download_file(kl_ssh_session *session, const kl_ssh_down
     char token[17];
     kl_buf beside = {0};
     if (self == NULL)
-        abort();
+        kl_out_of_memory();
     kl_ssh_transfer_token(token);
     kl_buf_printf(&beside, "%s.kiln-%s", download->target, token);
     self->transfer = (kl_ssh_transfer){.kind = &download_kind, .done = done, .ctx = ctx};
-    self->target = strdup(download->target);
+    self->target = kl_need(strdup(download->target));
     self->beside = beside.data;
     self->file = open(self->beside, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
     if (self->file < 0) {

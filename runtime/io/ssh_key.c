@@ -1,6 +1,7 @@
 // A user's SSH keys.
 #include "io/ssh_key_internal.h"
 
+#include "base/ending.h"
 #include "io/ssh_pin.h"
 
 #include <libssh2.h>
@@ -18,7 +19,7 @@ static kl_ssh_key *key_new(void)
 {
     kl_ssh_key *key = calloc(1, sizeof *key);
     if (key == NULL)
-        abort();
+        kl_out_of_memory();
     key->references = 1;
     return key;
 }
@@ -191,7 +192,7 @@ kl_ssh_key *kl_ssh_key_of_agent(const char *agent, const void *blob, size_t leng
     kl_ssh_key *key = key_new();
     key->agent = strdup(agent);
     if (key->agent == NULL)
-        abort();
+        kl_out_of_memory();
     kl_buf_append(&key->blob, blob, length);
     kl_buf_append(&key->public, blob, length);
     snprintf(key->comment, sizeof key->comment, "%.*s", (int)comment_length, comment);

@@ -1,6 +1,7 @@
 // The host keys that a connection accepts.
 #include "io/ssh_pin.h"
 
+#include "base/ending.h"
 #include "io/ssh_blob.h"
 
 #include <libssh2.h>
@@ -77,7 +78,7 @@ bool kl_ssh_pins_add(kl_ssh_pins *pins, const char *text, kl_failure *out_failur
     }
     kl_ssh_pin *list = realloc(pins->list, (pins->count + 1) * sizeof *list);
     if (list == NULL)
-        abort();
+        kl_out_of_memory();
     pins->list = list;
     list[pins->count++] = pin;
     return true;
@@ -88,7 +89,7 @@ void kl_ssh_pins_copy(kl_ssh_pins *out, const kl_ssh_pins *pins)
     out->count = pins->count;
     out->list = calloc(pins->count > 0 ? pins->count : 1, sizeof *out->list);
     if (out->list == NULL)
-        abort();
+        kl_out_of_memory();
     for (size_t i = 0; i < pins->count; i++) {
         out->list[i] = pins->list[i];
         out->list[i].blob = (kl_buf){0};

@@ -1,6 +1,8 @@
 // One SSH connection on the event loop.
 #include "io/ssh_session_internal.h"
 
+#include "base/ending.h"
+
 #include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -298,7 +300,7 @@ kl_ssh_session *kl_ssh_session_open(uv_loop_t *loop, const kl_ssh_options *optio
         return NULL;
     kl_ssh_session *session = calloc(1, sizeof *session);
     if (session == NULL)
-        abort();
+        kl_out_of_memory();
     session->loop = loop;
     session->references = 1;
     kl_ssh_pins_copy(&session->pins, options->pins);

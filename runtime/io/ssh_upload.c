@@ -1,6 +1,8 @@
 // Uploads: a file or bytes, and a tree as one tar stream.
 #include "io/ssh_transfer_internal.h"
 
+#include "base/ending.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <openssl/crypto.h>
@@ -169,7 +171,7 @@ kl_ssh_transfer *kl_ssh_upload_file(kl_ssh_session *session, const kl_ssh_upload
 {
     file_upload *self = calloc(1, sizeof *self);
     if (self == NULL)
-        abort();
+        kl_out_of_memory();
     self->transfer = (kl_ssh_transfer){.kind = &file_kind, .done = done, .ctx = ctx};
     self->file = -1;
     if (upload->source == NULL) {
@@ -225,7 +227,7 @@ kl_ssh_transfer *kl_ssh_upload_tree(kl_ssh_session *session, const kl_ssh_upload
         return NULL;
     tree_upload *self = calloc(1, sizeof *self);
     if (self == NULL)
-        abort();
+        kl_out_of_memory();
     self->transfer = (kl_ssh_transfer){.kind = &tree_kind, .done = done, .ctx = ctx};
     self->tree = tree;
     const char *words[] = {upload->target, upload->owner != NULL ? upload->owner : "",

@@ -11,6 +11,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/ending.h"
 #include "base/buf.h"
 #include "io/sha256.h"
 #include "io/tar_writer.h"
@@ -45,10 +46,10 @@ static void add_node(kl_tar_tree *tree, const char *path, const struct stat *sta
         tree->capacity = tree->capacity != 0 ? tree->capacity * 2 : 64;
         tree->nodes = realloc(tree->nodes, tree->capacity * sizeof *tree->nodes);
         if (tree->nodes == NULL)
-            abort();
+            kl_out_of_memory();
     }
     tree_node *node = &tree->nodes[tree->count++];
-    node->path = strdup(path);
+    node->path = kl_need(strdup(path));
     node->mode = stat->st_mode;
     node->size = S_ISREG(stat->st_mode) ? (uint64_t)stat->st_size : 0;
     node->mtime = stat->st_mtim.tv_sec;
@@ -113,10 +114,10 @@ kl_tar_tree *kl_tar_tree_open(const char *source, const char *sums, kl_failure *
     }
     kl_tar_tree *tree = calloc(1, sizeof *tree);
     if (tree == NULL)
-        abort();
+        kl_out_of_memory();
     tree->root = root;
     tree->file = -1;
-    tree->sums_name = strdup(sums);
+    tree->sums_name = kl_need(strdup(sums));
     if (!list_node(tree, ".", out_failure)) {
         kl_tar_tree_close(tree);
         return NULL;

@@ -1,6 +1,8 @@
 // The terminal.
 #include "io/terminal.h"
 
+#include "base/ending.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -76,14 +78,17 @@ static void hide(kl_terminal_line *self)
     quiet.c_lflag &= ~(tcflag_t)ECHO;
     quiet.c_lflag |= ECHONL;
     quiet.c_cc[VSUSP] = _POSIX_VDISABLE; // a stopped kiln would leave the shell without echo
+    kl_ending_terminal(self->fd, &self->before);
     set_terminal(self->fd, &quiet);
     self->hidden = true;
 }
 
 static void show(kl_terminal_line *self)
 {
-    if (self->hidden)
+    if (self->hidden) {
         set_terminal(self->fd, &self->before);
+        kl_ending_terminal(-1, NULL);
+    }
     self->hidden = false;
 }
 
@@ -196,7 +201,7 @@ kl_terminal_line *kl_terminal_read_line(uv_loop_t *loop, const char *prompt, boo
     }
     kl_terminal_line *self = calloc(1, sizeof *self);
     if (self == NULL)
-        abort();
+        kl_out_of_memory();
     *self = (kl_terminal_line){
         .fd = fd, .terminal = isatty(fd) != 0, .notify = notify, .context = context};
     start_handles(self, loop);

@@ -1,5 +1,6 @@
 // rt.crypto: digests, random bytes, encodings, ed25519 keys in OpenSSH's format, secrets.
 #include "prim/crypto.h"
+#include "base/ending.h"
 #include "prim/prims.h"
 
 #include "bridge/fail.h"
@@ -125,7 +126,7 @@ static int crypto_sha256_file(lua_State *L)
 {
     const char *path = luaL_checkstring(L, 1);
     file_op *self = kl_op_new(L, sizeof *self, &file_class);
-    self->path = strdup(path);
+    self->path = kl_need(strdup(path));
     if (self->path == NULL)
         return luaL_error(L, "out of memory");
     self->work.data = kl_op_hold(&self->op);

@@ -50,6 +50,10 @@ end
 ---@return kiln.Error
 function error_.from(value)
   if getmetatable(value) == Error then return value end
+  if value == "not enough memory" then -- Lua's own; no message handler has seen it
+    return error_.new { kind = "memory",
+      message = "out of memory; end what else needs it, or run fewer tasks at a time" }
+  end
   if type(value) ~= "table" then return error_.new { kind = "error", message = tostring(value) } end
   if type(value.kind) ~= "string" then value.kind = "error" end
   if type(value.message) ~= "string" then value.message = "no message" end
@@ -70,11 +74,12 @@ end
 
 ---Tells whether an error ends the run where it is: nothing is unwound, no outcome is recorded, and
 ---a resume comes back to the same place. `stopped`: told to; `fenced`: another kiln took over;
----`diverged`: the recipe is not the journal's; `store`: the journal cannot be read or written.
+---`diverged`: the recipe is not the journal's; `store`: the journal cannot be read or written;
+---`memory`: there is none left to unwind with.
 ---@param value any
 ---@return boolean
 function error_.halts(value)
-  return error_.is(value, "stopped", "fenced", "diverged", "store")
+  return error_.is(value, "stopped", "fenced", "diverged", "store", "memory")
 end
 
 ---Copies a table to what a journal can keep: text, numbers and booleans, lists and maps of them.

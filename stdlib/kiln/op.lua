@@ -120,6 +120,7 @@ local function perform(run, spec, key, row)
       { seconds = seconds, detail = spec.detail and spec.detail(result) })
     return result
   end
+  result = error_.from(result)
   if error_.halts(result) then error(result, 0) end
   result.step = result.step or spec.name
   result.op = result.op or key
@@ -206,7 +207,7 @@ function op.ensure(body, cleanup)
     err.traceback = err.traceback or debug.traceback("", 2)
     return err
   end))
-  local err = not result[1] and result[2]
+  local err = not result[1] and error_.from(result[2])
   if err and error_.halts(err) then error(err, 0) end
   local state = scope.state()
   if err and state.run and state.run:keeps(err) then error(err, 0) end

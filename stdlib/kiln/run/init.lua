@@ -136,6 +136,7 @@ local function conduct(self, loaded, entry)
   end, error_.from)
   if ok then ok, result = execute(self, loaded.module[entry]) end
   provider.close(self)
+  if not ok then result = error_.from(result) end
   local status = classify(self, ok, result)
   local err = not ok and secret.redact_fields(error_.from(result)) or nil
   local known, remains = pcall(self.store.ledger, self.store, { run = self.id, state = "live" })
@@ -212,6 +213,7 @@ local function guarded(body)
     return err
   end)
   if ok then return value end
+  value = error_.from(value)
   if error_.is(value, "usage") then return outcome("usage", { error = value, seconds = 0 }) end
   return outcome("failed", { error = value, seconds = 0 })
 end

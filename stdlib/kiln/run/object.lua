@@ -115,7 +115,7 @@ function Run:step(spec)
   state.step = outer
   if outer and step.touched then outer.touched = true end
   if not result[1] then
-    local err = result[2]
+    local err = error_.from(result[2])
     if error_.is(err, "stopped") then
       tell("step.stop", {})
     else
@@ -139,6 +139,7 @@ local function unwind(self, undos, err)
     local ok, failure = xpcall(self.step, with_traceback, self,
       { name = undo.name, undo = true, perform = undo.action })
     if not ok then
+      failure = error_.from(failure)
       if error_.halts(failure) then error(failure, 0) end
       err.undone = false
       err.message = ("%s; undoing '%s' failed too: %s")
@@ -161,7 +162,7 @@ function Run:transaction(body, opts)
     undos[#undos + 1] = { name = name, action = action, always = how and how.always }
   end))
   if result[1] then return table.unpack(result, 2, result.n) end
-  local err = result[2]
+  local err = error_.from(result[2])
   if error_.halts(err) then error(err, 0) end
   if self:keeps(err) then
     local traffic = {}

@@ -1,0 +1,51 @@
+// Ending the program at once.
+#include "base/ending.h"
+
+#include <signal.h>
+#include <stddef.h>
+#include <string.h>
+#include <unistd.h>
+
+static struct termios terminal;
+static volatile sig_atomic_t terminal_fd = -1;
+
+void kl_ending_terminal(int fd, const struct termios *before)
+{
+    terminal_fd = -1; // a signal between the lines finds nothing, or all of it
+    if (before == NULL)
+        return;
+    terminal = *before;
+    terminal_fd = fd;
+}
+
+void kl_end_now(int status, const char *text)
+{
+    if (terminal_fd >= 0) {
+        sigset_t stop;
+        sigemptyset(&stop);
+        sigaddset(&stop, SIGTTOU); // in the background it would stop us here
+        sigprocmask(SIG_BLOCK, &stop, NULL);
+        tcsetattr(terminal_fd, TCSANOW, &terminal);
+    }
+    size_t length = strlen(text);
+    while (length > 0) {
+        ssize_t put = write(STDERR_FILENO, text, length);
+        if (put <= 0)
+            break;
+        text += put;
+        length -= (size_t)put;
+    }
+    _exit(status);
+}
+
+void kl_out_of_memory(void)
+{
+    kl_end_now(1, "kiln: out of memory; a run that was going on can be resumed: kiln runs\n");
+}
+
+void *kl_need(void *pointer)
+{
+    if (pointer == NULL)
+        kl_out_of_memory();
+    return pointer;
+}
