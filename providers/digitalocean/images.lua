@@ -5,6 +5,7 @@
 ---whole only when all of its data is in its tags.
 local error_ = require "kiln.error"
 local scope = require "kiln.scope"
+local ticker = require "kiln.ticker"
 local create = require "providers.digitalocean.create"
 local naming = require "providers.digitalocean.naming"
 
@@ -95,25 +96,35 @@ function images.find(self, key)
   end
 end
 
+local unlisted = 15 -- seconds that a finished snapshot may be missing from the lists
+
 ---Finds a snapshot of a droplet by its full name, finished, or running as an action: any that runs,
----or one newer than the action `after`.
+---or one newer than the action `after`. One that has just finished is in no list for a moment: when
+---fewer are listed than were taken, the list is read again for a while.
 ---@return table? found { id = } or { action = }
 ---@return integer newest action's id
 local function begun(self, number, name, after)
-  local answer = self.api:find(("/v2/droplets/%d/snapshots?per_page=100"):format(number))
-  for _, one in ipairs(answer and answer.snapshots or {}) do
-    if one.name == name then return { id = math.tointeger(tonumber(one.id)) }, 0 end
-  end
-  answer = self.api:find(("/v2/droplets/%d/actions?per_page=50"):format(number))
-  local newest = 0
-  for _, action in ipairs(answer and answer.actions or {}) do
-    newest = math.max(newest, action.id)
-    if action.type == "snapshot" and (action.status == "in-progress"
-      or after and action.id > after and action.status ~= "errored") then
-      return { action = action }, newest
+  local started, newest = ticker.now(), 0
+  while true do
+    local answer = self.api:find(("/v2/droplets/%d/snapshots?per_page=100"):format(number))
+    local listed = answer and answer.snapshots or {}
+    for _, one in ipairs(listed) do
+      if one.name == name then return { id = math.tointeger(tonumber(one.id)) }, 0 end
     end
+    answer = self.api:find(("/v2/droplets/%d/actions?per_page=50"):format(number))
+    local taken = 0
+    for _, action in ipairs(answer and answer.actions or {}) do
+      newest = math.max(newest, action.id)
+      if action.type == "snapshot" and action.status ~= "errored" then
+        if action.status == "in-progress" or after and action.id > after then
+          return { action = action }, newest
+        end
+        taken = taken + 1
+      end
+    end
+    if taken <= #listed or ticker.now() - started > unlisted then return nil, newest end
+    ticker.pause(1)
   end
-  return nil, newest
 end
 
 ---Writes data into the tags of an image. Tags are made first, then attached: the API refuses an
