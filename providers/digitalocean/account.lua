@@ -39,7 +39,7 @@ end
 function Tags:resource(method, name, kind, id)
   self.api:call(method, ("/v2/tags/%s/resources"):format(name), {
     resources = { { resource_id = tostring(id), resource_type = kind } },
-  })
+  }, { safe = true })
 end
 
 ---@class kiln.digitalocean.Keys
@@ -114,7 +114,7 @@ function Project:adopt(rows, kind)
   local resources = json.array {}
   for index, row in ipairs(rows) do resources[index] = ("do:%s:%s"):format(kind, row.id) end
   self.api:call("POST", ("/v2/projects/%s/resources"):format(self:find()),
-    { resources = resources })
+    { resources = resources }, { safe = true })
 end
 
 return account

@@ -1,6 +1,7 @@
 ---Reserved IPs as floating addresses. They have neither name nor tag of their own: a tag of the
 ---account, `kiln-address:<name>:<ip>`, remembers which name one has.
 local error_ = require "kiln.error"
+local ticker = require "kiln.ticker"
 local create = require "providers.digitalocean.create"
 local naming = require "providers.digitalocean.naming"
 
@@ -104,6 +105,16 @@ local function reserved_ip(self, id)
   return answer and answer.reserved_ip
 end
 
+---A new address may take a while until every server of the API knows it.
+local function soon(self, id)
+  local deadline = ticker.now() + 30
+  while true do
+    local there = reserved_ip(self, id)
+    if there or ticker.now() > deadline then return there end
+    ticker.pause(1)
+  end
+end
+
 local function target_of(self, id)
   local now = reserved_ip(self, id)
   return now and type(now.droplet) == "table" and now.droplet.id or nil
@@ -116,7 +127,7 @@ end
 ---@param machine_id? string
 function addresses.assign(self, id, machine_id)
   local wanted = machine_id and math.tointeger(tonumber(machine_id))
-  local now = reserved_ip(self, id)
+  local now = soon(self, id)
   if not now or machine_id and not wanted then
     error_.raise { kind = "not_found", message = ("there is no %s %s"):format(
       now and "machine" or "reserved IP", now and machine_id or id) }
@@ -131,7 +142,7 @@ function addresses.assign(self, id, machine_id)
   })
   if action.done then return end
   self.wait:action(action, ("pointing %s to %s"):format(id, machine_id or "nothing"), {
-    within = 180, settled = function() return target_of(self, id) == wanted end,
+    within = 400, settled = function() return target_of(self, id) == wanted end,
   })
 end
 

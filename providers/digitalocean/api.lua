@@ -128,7 +128,8 @@ end
 local function again(request, err)
   if err.status == 429 then return true, err.retry_after or 5 end -- not acted upon
   if not error_.is(err, "unreachable", "timeout", "protocol") then return false end
-  return err.effect == "none" or repeatable[request.method] == true, err.retry_after or 0
+  return err.effect == "none" or request.safe or repeatable[request.method] == true,
+    err.retry_after or 0
 end
 
 ---Sends a request; again where that cannot do the same thing twice, or when the rate limit refused
@@ -138,11 +139,15 @@ end
 ---@param method string
 ---@param path string "/v2/droplets", with its query
 ---@param body? table
----@param opts? { within: number? } seconds of repetition (120)
+---@param opts? { within: number?, safe: boolean? } seconds of repetition (120); a POST that may be
+---  sent twice, because it says how things shall be (false)
 ---@return table|boolean answer true for one without a body
 function Api:call(method, path, body, opts)
-  local request = { method = method, path = path, body = body and json.encode(body) }
-  local deadline = ticker.now() + (opts and opts.within or 120)
+  opts = opts or {}
+  local request = {
+    method = method, path = path, body = body and json.encode(body), safe = opts.safe or false,
+  }
+  local deadline = ticker.now() + (opts.within or 120)
   local pause = 0.5
   while true do
     local ok, result = xpcall(send_once, error_.from, self, request)
@@ -179,12 +184,12 @@ end
 ---@param method string
 ---@param path string
 ---@param body? table
----@param within? number seconds (120)
+---@param opts? { within: number?, safe: boolean? } as `call`; seconds (120)
 ---@return table|boolean answer
-function Api:serial(method, path, body, within)
-  local deadline = ticker.now() + (within or 120)
+function Api:serial(method, path, body, opts)
+  local deadline = ticker.now() + (opts and opts.within or 120)
   while true do
-    local ok, result = xpcall(self.call, error_.from, self, method, path, body)
+    local ok, result = xpcall(self.call, error_.from, self, method, path, body, opts)
     if ok then return result end
     if not error_.is(result, "busy") or ticker.now() >= deadline then error(result, 0) end
     ticker.pause(1)

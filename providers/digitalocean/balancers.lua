@@ -104,7 +104,7 @@ end
 local function change(self, method, id, ids)
   if #ids == 0 then return end
   self.api:serial(method, ("/v2/load_balancers/%s/droplets"):format(id),
-    { droplet_ids = number_list(ids) }, busy_within)
+    { droplet_ids = number_list(ids) }, { within = busy_within, safe = true })
 end
 
 local function change_tags(self, method, tag, ids)

@@ -29,7 +29,7 @@ end
 local function create(client, spec)
   for round = 1, rounds do
     local ok, result = xpcall(client.serial, error_.from, client, "POST", spec.path, spec.body,
-      spec.within)
+      { within = spec.within })
     if ok then return spec.read(result) end
     if result.effect ~= "maybe" then error(result, 0) end
     local row = found_after(spec)

@@ -146,6 +146,7 @@ local function create_some(self, specs)
       local made = {}
       for index, droplet in ipairs(answer.droplets or { answer.droplet }) do
         made[index] = droplets.row(droplet)
+        self.names[droplet.id] = droplet.name
       end
       return made
     end,
@@ -221,7 +222,7 @@ end
 ---@return table machine
 function droplets.await(self, id, within)
   local number = number_of(id)
-  local what = "machine " .. tostring(id)
+  local what = "machine " .. (self.names[number] or tostring(id))
   if not number then
     error_.raise { kind = "not_found", message = ("there is no machine %s"):format(id) }
   end
@@ -229,7 +230,6 @@ function droplets.await(self, id, within)
     id = number, what = what, kind = "create", within = within or 300,
     seen = function(droplet)
       local row = droplets.row(droplet)
-      what = "machine " .. row.name
       if row.state == "stopped" or row.state == "running" and row.address ~= "" then return row end
     end,
     late = function() raise_if_errored(self, number, "create", what) end,
@@ -248,7 +248,7 @@ end
 
 local function ask_off(self, number, how)
   local ok, err = xpcall(self.api.serial, error_.from, self.api, "POST",
-    ("/v2/droplets/%d/actions"):format(number), { type = how })
+    ("/v2/droplets/%d/actions"):format(number), { type = how }, { within = 300 })
   if ok or err.effect == "maybe" or (err.said or ""):find("already", 1, true) then return end
   error(err, 0)
 end
@@ -272,7 +272,7 @@ function droplets.power_off(self, id, opts)
   ask_off(self, number, "shutdown")
   if until_off(self, number, 60) then return end
   ask_off(self, number, "power_off")
-  local off, err = until_off(self, number, 60)
+  local off, err = until_off(self, number, 300)
   if off then return end
   raise_if_errored(self, number, "power_off", "switching off " .. row.name)
   error(err, 0)

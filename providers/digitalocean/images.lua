@@ -131,8 +131,7 @@ end
 ---unknown one.
 local function attach(self, id, tags)
   scope.all(tags, function(tag)
-    self.api:call("POST", ("/v2/tags/%s/resources"):format(tag),
-      { resources = { { resource_id = tostring(id), resource_type = "image" } } })
+    self.tags:resource("POST", tag, "image", id)
   end, { at_once = 8 })
 end
 

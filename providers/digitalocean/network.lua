@@ -56,7 +56,8 @@ end
 ---Makes a record say something; several of one name and type raise `exists`.
 ---@async
 ---@param self kiln.digitalocean.Driver
----@param spec { domain: string, name: string, type: string?, data: string, ttl: integer? } ("A", 60)
+---@param spec { domain: string, name: string, type: string?, data: string, ttl: integer? }
+---  ("A", 60 seconds)
 ---@return boolean changed
 function network.set_record(self, spec)
   local kind, ttl = spec.type or "A", spec.ttl or 60
