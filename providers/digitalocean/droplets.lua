@@ -28,6 +28,7 @@ function droplets.row(droplet)
     address = address_of(droplet, "public") or "", private = address_of(droplet, "private"),
     image = type(image.slug) == "string" and image.slug or tostring(image.id), tags = tags,
     token = token, created = naming.epoch(droplet.created_at),
+    monthly = type(droplet.size) == "table" and tonumber(droplet.size.price_monthly) or nil,
   }
 end
 

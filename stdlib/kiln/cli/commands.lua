@@ -101,6 +101,17 @@ local function define_sim(parser)
   sim:flag("-v --verbose", "Every request, on standard error.")
 end
 
+local function define_gc(parser)
+  local command = parser:command("gc", "Show what no run and no release needs any more; remove it.")
+  add_dir(command)
+  command:option("-e --env", "Environment of what is adopted (default)."):argname "NAME"
+  command:option("--cloud", "Look in this cloud (those that the ledger knows)."):argname "NAME"
+  command:flag("-y --yes", "Remove it without asking.")
+  command:flag("--adopt", "Take what carries kiln's tags and is in no ledger into this project's.")
+  command:flag("--no-input", "Ask nothing, also on a terminal.")
+  command:flag("--json", "As JSON on standard output.")
+end
+
 ---Makes the parser.
 ---@return table parser argparse's
 ---@return table<string, table> by_name its commands
@@ -114,6 +125,7 @@ function commands.parser()
   parser:help_max_width(100)
   define_runs(parser)
   define_reports(parser)
+  define_gc(parser)
   define_sim(parser)
   local ssh = parser:command("ssh", "Log in to a machine that kiln made, or run a command on it.")
   ssh:argument("machine", "Its name, id or address."):argname "MACHINE"

@@ -56,7 +56,7 @@ end
 
 ---Options that were not given come from KILN_<NAME>.
 local function from_environment(options)
-  for _, name in ipairs { "dir", "env", "cloud", "on_error", "lock_wait", "no_input", "json",
+  for _, name in ipairs { "dir", "env", "cloud", "on_error", "lock_wait", "no_input", "yes", "json",
     "quiet", "verbose" } do
     local value = os.getenv("KILN_" .. name:upper())
     if options[name] == nil and value and value ~= "" then options[name] = value end
@@ -66,7 +66,7 @@ end
 
 local handlers = {
   run = "run", resume = "run", abort = "run", rollback = "run",
-  runs = "report", show = "report", log = "report", status = "report", doctor = "report",
+  runs = "report", show = "report", log = "report", status = "report", doctor = "report", gc = "gc",
   sim = "sim",
   ssh = "ssh",
 }
