@@ -1,4 +1,5 @@
-// measure: runs a command several times; prints its median seconds and its largest memory in bytes.
+// measure: runs a command several times; prints its median seconds, its largest memory in bytes, and
+// the median CPU seconds of it and its children.
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -20,8 +21,13 @@ static int by_size(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
+static double seconds_of(struct timeval time)
+{
+    return (double)time.tv_sec + (double)time.tv_usec / 1e6;
+}
+
 // Seconds from fork to the command's end; raises *out_memory to its peak resident set.
-static double run_once(long *out_memory, char **command)
+static double run_once(long *out_memory, double *out_cpu, char **command)
 {
     double start = now();
     pid_t pid = fork();
@@ -39,6 +45,7 @@ static double run_once(long *out_memory, char **command)
         return -1;
     if (used.ru_maxrss > *out_memory)
         *out_memory = used.ru_maxrss;
+    *out_cpu = seconds_of(used.ru_utime) + seconds_of(used.ru_stime);
     return now() - start;
 }
 
@@ -49,16 +56,17 @@ int main(int argc, char **argv)
         fprintf(stderr, "usage: measure TIMES COMMAND [ARGUMENT…]\n");
         return 64;
     }
-    double seconds[1000];
+    double seconds[1000], cpu[1000];
     long memory = 0;
     for (int i = 0; i < times; i++) {
-        seconds[i] = run_once(&memory, argv + 2);
+        seconds[i] = run_once(&memory, &cpu[i], argv + 2);
         if (seconds[i] < 0) {
             fprintf(stderr, "measure: %s failed\n", argv[2]);
             return 1;
         }
     }
     qsort(seconds, (size_t)times, sizeof *seconds, by_size);
-    printf("%.6f %ld\n", seconds[times / 2], memory * 1024);
+    qsort(cpu, (size_t)times, sizeof *cpu, by_size);
+    printf("%.6f %ld %.6f\n", seconds[times / 2], memory * 1024, cpu[times / 2]);
     return 0;
 }
