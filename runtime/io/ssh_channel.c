@@ -317,6 +317,11 @@ kl_ssh_channel *kl_ssh_channel_exec(kl_ssh_session *session, const char *command
     return channel;
 }
 
+void kl_ssh_channel_want_pty(kl_ssh_channel *channel)
+{
+    channel->pty = true;
+}
+
 void kl_ssh_channel_wake(kl_ssh_channel *channel)
 {
     kl_ssh_session_kick(channel->session);

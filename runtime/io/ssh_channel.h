@@ -41,6 +41,8 @@ typedef struct kl_ssh_channel_events {
 kl_ssh_channel *kl_ssh_channel_exec(kl_ssh_session *session, const char *command, double timeout,
                                     const kl_ssh_channel_events *events, void *ctx,
                                     kl_failure *out_failure);
+// Asks for a terminal before the command starts: one stream, and a hang-up when the channel closes.
+void kl_ssh_channel_want_pty(kl_ssh_channel *channel);
 // Queues a TCP connection that the session's host makes, to a name or address as it sees them. Ends
 // with `unreachable` or `denied` when it cannot. While it connects, no other channel opens.
 kl_ssh_channel *kl_ssh_channel_tunnel(kl_ssh_session *session, const char *host, int port,

@@ -24,6 +24,7 @@ struct kl_ssh_channel {
     kl_ssh_channel_state state;
     const kl_ssh_channel_events *events; // NULL: nobody listens any more
     void *ctx;
+    bool pty; // a terminal is still to be asked for
     bool tunnel;
     kl_buf command; // of a tunnel, the host to connect to
     int port;

@@ -66,10 +66,21 @@ static void step_opening(kl_ssh_channel *channel, uint64_t now)
     channel->state = KL_CHANNEL_STARTING;
 }
 
+static int start(kl_ssh_channel *channel)
+{
+    if (channel->pty) {
+        int rc = libssh2_channel_request_pty(channel->handle, "xterm");
+        if (rc != 0)
+            return rc;
+        channel->pty = false;
+    }
+    return libssh2_channel_process_startup(channel->handle, "exec", 4, channel->command.data,
+                                           (unsigned int)channel->command.length);
+}
+
 static void step_starting(kl_ssh_channel *channel)
 {
-    int rc = libssh2_channel_process_startup(channel->handle, "exec", 4, channel->command.data,
-                                             (unsigned int)channel->command.length);
+    int rc = start(channel);
     if (rc == LIBSSH2_ERROR_EAGAIN)
         return;
     channel->session->opener = NULL;
@@ -114,6 +125,5 @@ void kl_ssh_channels_unwind(kl_ssh_session *session)
     else if (opener->state == KL_CHANNEL_OPENING)
         libssh2_channel_open_session(session->handle);
     else if (opener->state == KL_CHANNEL_STARTING)
-        libssh2_channel_process_startup(opener->handle, "exec", 4, opener->command.data,
-                                        (unsigned int)opener->command.length);
+        start(opener);
 }

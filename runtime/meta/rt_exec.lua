@@ -12,6 +12,8 @@ local exec = {}
 
 ---@class rt.exec.Options
 ---@field stdin? string|userdata text or secret; without it the input is empty
+---@field stdin_file? string path of a file whose content follows `stdin`
+---@field pty? boolean a terminal: one stream, and what runs is hung up with the channel (false)
 ---@field timeout? number seconds to the command's end (300); it is not killed, only left
 ---@field max_output? integer bytes kept of each stream (1 MiB)
 

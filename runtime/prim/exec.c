@@ -8,7 +8,9 @@
 #include "prim/prims.h"
 #include "prim/ssh.h"
 
+#include <errno.h>
 #include <openssl/crypto.h>
+#include <stdio.h>
 #include <string.h>
 
 #define LINES_PAUSE ((size_t)1024 * 1024)
@@ -20,6 +22,7 @@ typedef struct exec_process {
     kl_ssh_output output;
     kl_buf input;
     size_t input_at;
+    FILE *file; // input behind that of the buffer; NULL: none
     kl_ssh_exit exit;
     kl_failure failure;
     bool ended;
@@ -54,9 +57,16 @@ static void process_data(void *ctx, kl_ssh_stream stream, const char *bytes, siz
 
 static ssize_t process_pull(void *ctx, char *out, size_t size, kl_failure *out_failure)
 {
-    (void)out_failure;
     exec_process *process = ctx;
     size_t left = process->input.length - process->input_at;
+    if (left == 0 && process->file != NULL) {
+        size_t got = fread(out, 1, size, process->file);
+        if (got == 0 && ferror(process->file) != 0) {
+            kl_failure_errno(out_failure, EIO, "reading the command's input");
+            return -1;
+        }
+        return (ssize_t)got;
+    }
     if (left > size)
         left = size;
     if (left > 0)
@@ -87,6 +97,9 @@ static void process_free(exec_process *process)
     if (process->io != NULL)
         kl_ssh_channel_close(process->io);
     process->io = NULL;
+    if (process->file != NULL)
+        fclose(process->file);
+    process->file = NULL;
     if (process->input.data != NULL)
         OPENSSL_cleanse(process->input.data, process->input.capacity);
     kl_buf_free(&process->input);
@@ -96,6 +109,8 @@ static void process_free(exec_process *process)
 typedef struct exec_options {
     const char *input;
     size_t input_length;
+    const char *file; // NULL: none
+    bool pty;
     lua_Number timeout;
     size_t max_output;
 } exec_options;
@@ -105,6 +120,8 @@ static void read_options(lua_State *L, exec_options *out)
     kl_opts opts;
     kl_opts_begin(L, 3, &opts);
     out->input = kl_opts_bytes(&opts, "stdin", &out->input_length);
+    out->file = kl_opts_string(&opts, "stdin_file", NULL);
+    out->pty = kl_opts_boolean(&opts, "pty", false);
     out->timeout = kl_opts_number(&opts, "timeout", 300);
     luaL_argcheck(L, out->timeout > 0 && out->timeout < 1e9, 3,
                   "option 'timeout' must be more than 0 seconds");
@@ -120,12 +137,22 @@ static bool process_start(exec_process *process, kl_ssh_session *session, const 
                           const exec_options *options)
 {
     process->output.max = options->max_output;
+    if (options->file != NULL)
+        process->file = fopen(options->file, "rbe");
+    if (options->file != NULL && process->file == NULL) {
+        kl_failure_errno(&process->failure, errno, options->file);
+        process->ended = true;
+        return false;
+    }
+    bool input = options->input_length > 0 || process->file != NULL;
     kl_buf_append(&process->input, options->input != NULL ? options->input : "",
                   options->input_length);
-    process->io = kl_ssh_channel_exec(session, command, options->timeout,
-                                      process->input.length > 0 ? &with_input : &without_input,
-                                      process, &process->failure);
+    process->io =
+        kl_ssh_channel_exec(session, command, options->timeout,
+                            input ? &with_input : &without_input, process, &process->failure);
     process->ended = process->io == NULL;
+    if (options->pty && process->io != NULL)
+        kl_ssh_channel_want_pty(process->io);
     return !process->ended;
 }
 

@@ -1,5 +1,5 @@
-// measure: runs a command several times; prints its median seconds, its largest memory in bytes, and
-// the median CPU seconds of it and its children.
+// measure: runs a command several times; prints its median seconds, its largest memory in bytes,
+// and the median CPU seconds of it and its children.
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -155,6 +155,37 @@ describe("rt.exec", function()
     assert.equal("on\n", exec.run(session, "echo on").out)
   end)
 
+  it("gives a terminal when asked, and hangs up what runs on it", function()
+    local done = assert(exec.run(session, "test -t 0 && test -t 1 && tty; echo x >&2", {
+      pty = true,
+    }))
+    assert.equal(0, done.code)
+    assert.matches("^/dev/pts/%d+\r\nx\r\n$", done.out)
+    assert.equal("", done.err)
+    assert.equal(1, assert(exec.run(session, "test -t 0")).code)
+    local _, err = exec.run(session, "echo $$; exec sleep 30", { pty = true, timeout = 0.5 })
+    assert.equal("timeout", err.kind)
+    local gone = ("until ! kill -0 %d 2>/dev/null; do sleep 0.05; done"):format(
+      err.out:match("%d+"))
+    assert.equal(0, assert(exec.run(session, gone, { timeout = 10 })).code)
+  end)
+
+  it("takes its input from a file, after that of a text", function()
+    local path = server.dir .. "/input"
+    local text = crypto.random(1 << 20):rep(3)
+    sshd.write(path, text)
+    local done = assert(exec.run(session, "sha256sum", { stdin_file = path }))
+    assert.equal(crypto.sha256(text) .. "  -\n", done.out)
+    sshd.write(path, "two")
+    assert.equal("one two", exec.run(session, "cat", { stdin = "one ", stdin_file = path }).out)
+    local missing, err = exec.run(session, "cat", { stdin_file = server.dir .. "/absent" })
+    assert.is_nil(missing)
+    assert.equal("not_found", err.kind)
+    missing, err = exec.run(session, "cat", { stdin_file = server.dir })
+    assert.is_nil(missing)
+    assert.matches("^i", err.kind) -- io, or invalid for a directory
+  end)
+
   describe("a channel", function()
     it("gives the lines of both streams in order, then nil, then the result", function()
       local channel <close> = assert(exec.start(session,

@@ -1,6 +1,7 @@
 ---A machine as recipes see it: commands and files over SSH, each a journaled operation.
 local fs = require "rt.fs"
 local timer = require "rt.timer"
+local as = require "kiln.ssh.command"
 local error_ = require "kiln.error"
 local guard = require "kiln.guard"
 local machine_keys = require "kiln.machine_keys"
@@ -139,8 +140,10 @@ end
 ---result is read later. Raises `exit` (non-zero status), `timeout`, `unreachable`.
 ---@async
 ---@param command string shell text; quote words with `kiln.sh.quote`
----@param opts? { timeout: number?, check: boolean?, stdin: string?, name: string? } seconds (300);
----  raise on a non-zero exit (true); what the step is called (the command's first line)
+---@param opts? { timeout: number?, check: boolean?, stdin: string?, name: string?, user: string?,
+---  cwd: string?, env: table<string, string|number|userdata>? } seconds (300); raise on a non-zero
+---  exit (true); what the step is called (the command's first line); who runs it (root); folder;
+---  variables, of which secrets are in no argv
 ---@return { code: integer, out: string, err: string } done
 function Machine:run(command, opts)
   opts = opts or {}
@@ -149,11 +152,16 @@ function Machine:run(command, opts)
   if #title > 60 then title = title:sub(1, 57) .. "..." end
   local done = op.call {
     name = ("run %s: %s"):format(self.name, title), class = "once",
-    args = { machine = self.id, command = command, stdin = opts.stdin },
+    args = {
+      machine = self.id, command = command, stdin = opts.stdin, env = opts.env, cwd = opts.cwd,
+      user = opts.user,
+    },
     perform = function(token)
+      local text = opts.user and as.wrap(command, { user = opts.user }) or command
       local ok, result = xpcall(persist, error_.from, self, within, function(session, left)
-        return session:run(guard.command(token, command), {
+        return session:run(guard.command(token, text), {
           check = false, stdin = opts.stdin, timeout = left, on_line = report_line(self, token),
+          env = opts.env, cwd = opts.cwd, kill = false, -- the guard ends it, and knows its group
         })
       end)
       if ok then return { code = result.code, out = result.out, err = result.err } end

@@ -1,10 +1,14 @@
 ---Machines over SSH: waits until one answers, runs commands, moves files; failures name the host
 ---and show its last words. Knows nothing of runs and journals: recipes use what `run.cloud` gives.
+local crypto = require "rt.crypto"
 local fs = require "rt.fs"
 local rt_exec = require "rt.exec"
+local timer = require "rt.timer"
 local transfer = require "rt.transfer"
+local command = require "kiln.ssh.command"
 local dial = require "kiln.ssh.dial"
 local error_ = require "kiln.error"
+local fleet = require "kiln.ssh.fleet"
 local forward = require "kiln.ssh.forward"
 
 local ssh = {}
@@ -21,10 +25,17 @@ Session.__index = Session
 Session.__name = "kiln.ssh.Session"
 
 ---@class kiln.ssh.RunOptions
----@field timeout? number seconds (300)
+---@field timeout? number seconds (300); then the command's process group is ended there
+---@field kill? boolean end it at its deadline (true); without, it is only left
 ---@field check? boolean raise on a non-zero exit (true)
 ---@field stdin? string|userdata text or a secret
----@field on_line? fun(line: string, stream: "out"|"err") called with every line as it comes
+---@field stdin_file? string path here, whose content follows `stdin`
+---@field env? table<string, string|number|userdata> variables; a secret is in no argv
+---@field cwd? string folder there
+---@field user? string who runs it: by runuser as root, else by `sudo -n`
+---@field pty? boolean give it a terminal (false): one stream, hung up at its deadline
+---@field on_line? fun(line: string, stream: "out"|"err", name: string) called with every line as it
+---  comes, and the machine's name
 ---@field max_output? integer bytes kept of each stream, the last ones (1 MiB)
 
 ---Connects and logs in, trying again while the machine does not answer yet. A text alone is a host
@@ -67,53 +78,89 @@ local function last_lines(done, count)
   return table.concat(lines, "\n", math.max(#lines - count + 1, 1))
 end
 
-local function shorten(command)
-  local first = command:match("^%s*([^\n]*)")
+local function shorten(text)
+  local first = text:match("^%s*([^\n]*)")
   return #first > 60 and first:sub(1, 57) .. "..." or first
 end
 
-local function raise_exit(self, command, done)
+local function raise_exit(self, text, done)
   local ending = done.signal and "was ended by signal " .. done.signal
     or "ended with status " .. done.code
   local lines = last_lines(done, 5)
   error_.raise {
     kind = "exit", host = self.host, machine = self.name, code = done.code, signal = done.signal,
     out = done.out, err = done.err, output = lines,
-    message = ("%s: '%s' %s%s"):format(self.name, shorten(command), ending,
+    message = ("%s: '%s' %s%s"):format(self.name, shorten(text), ending,
       lines ~= "" and ": " .. lines or ""),
   }
 end
 
-local function run_by_line(self, command, opts, exec_options)
-  local channel <close> = check(self, rt_exec.start(self.session, command, exec_options))
+local function run_by_line(self, text, opts, exec_options)
+  local channel <close> = check(self, rt_exec.start(self.session, text, exec_options))
   while true do
     local line, stream = channel:read_line()
     if line == nil then break end -- its error comes with the result
-    opts.on_line(line, stream)
+    opts.on_line(line, stream, self.name)
   end
   return check(self, channel:result())
 end
 
----Runs a command through the remote login shell. The command is not killed at its timeout, only
----left; guard it if that matters.
+local known_run_options = {
+  timeout = true, kill = true, check = true, stdin = true, stdin_file = true, env = true,
+  cwd = true, user = true, pty = true, on_line = true, max_output = true,
+}
+
+local late = 5 -- seconds that a deadline kept there may take to be known here
+
+---The command in its surroundings, and the options of rt.exec.
+local function prepare(text, opts, kill)
+  for key in pairs(opts) do
+    if not known_run_options[key] then
+      error_.raise { kind = "usage", message = ("run: unknown option '%s'"):format(key) }
+    end
+  end
+  local within = opts.timeout or 300
+  local whole, input = command.wrap(text, {
+    env = opts.env, cwd = opts.cwd, user = opts.user, deadline = kill and within or nil,
+  })
+  if input and opts.stdin then
+    local stdin = opts.stdin
+    if crypto.is_secret(stdin) then stdin = crypto.reveal(stdin) end
+    input = crypto.secret(crypto.reveal(input) .. stdin)
+  end
+  return whole, {
+    stdin = input or opts.stdin, stdin_file = opts.stdin_file, pty = opts.pty,
+    timeout = kill and within + late or within, max_output = opts.max_output,
+  }
+end
+
+---Runs a command through the remote login shell. At its deadline its process group is ended there,
+---also when the connection is gone by then.
 ---Raises `exit` (non-zero status, with `code`, `out`, `err` and the last lines in `output`),
----`timeout`, `unreachable`.
+---`timeout`, `unreachable`, `not_found` (no such `stdin_file`), `usage`.
 ---@async
----@param command string shell text; quote words with `kiln.sh.quote`
+---@param text string shell text; quote words with `kiln.sh.quote`
 ---@param opts? kiln.ssh.RunOptions
 ---@return { code: integer, signal: string?, out: string, err: string, truncated: boolean } done
-function Session:run(command, opts)
+function Session:run(text, opts)
   opts = opts or {}
-  local exec_options = {
-    stdin = opts.stdin, timeout = opts.timeout, max_output = opts.max_output,
-  }
+  local kill = opts.kill ~= false and not opts.pty -- a terminal hangs up
+  local whole, exec_options = prepare(text, opts, kill)
+  local started, within = timer.now(), opts.timeout or 300
   local done
   if opts.on_line then
-    done = run_by_line(self, command, opts, exec_options)
+    done = run_by_line(self, whole, opts, exec_options)
   else
-    done = check(self, rt_exec.run(self.session, command, exec_options))
+    done = check(self, rt_exec.run(self.session, whole, exec_options))
   end
-  if done.code ~= 0 and opts.check ~= false then raise_exit(self, command, done) end
+  if kill and timer.now() - started >= within and command.ended_by_deadline(done) then
+    check(self, nil, {
+      kind = "timeout", out = done.out, err = done.err,
+      message = ("%s: '%s' did not end within %g s and was ended there"):format(self.host,
+        shorten(text), within),
+    })
+  end
+  if done.code ~= 0 and opts.check ~= false then raise_exit(self, text, done) end
   return done
 end
 
@@ -200,5 +247,7 @@ function Session:close()
 end
 
 Session.__close = Session.close
+
+ssh.all = fleet.run
 
 return ssh
