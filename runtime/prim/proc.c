@@ -337,9 +337,15 @@ static int proc_environ(lua_State *L)
     return 1;
 }
 
-static const luaL_Reg proc_functions[] = {
-    {"run", proc_run},     {"start", proc_start},   {"signal", proc_signal},   {"info", proc_info},
-    {"alive", proc_alive}, {"getenv", proc_getenv}, {"environ", proc_environ}, {NULL, NULL}};
+static const luaL_Reg proc_functions[] = {{"run", proc_run},
+                                          {"start", proc_start},
+                                          {"signal", proc_signal},
+                                          {"info", proc_info},
+                                          {"alive", proc_alive},
+                                          {"getenv", proc_getenv},
+                                          {"environ", proc_environ},
+                                          {"interrupts", kl_proc_interrupts},
+                                          {NULL, NULL}};
 
 KL_PRIM(proc)
 {

@@ -12,4 +12,7 @@ void kl_proc_config(lua_State *L, kl_process_config *out);
 int kl_proc_push(lua_State *L, const kl_process_result *result, const char *program,
                  uint64_t timeout_ms);
 
+// interrupts(status): proc_interrupts.c.
+int kl_proc_interrupts(lua_State *L);
+
 #endif

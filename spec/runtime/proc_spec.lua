@@ -349,4 +349,33 @@ describe("rt.proc", function()
     assert.is_nil(proc.getenv "KILN_NO_SUCH_VARIABLE")
     assert.equal(os.getenv "PATH", proc.environ().PATH)
   end)
+
+  it("tells the first interrupt, and ends at once with the status at the second", function()
+    local script = [[
+      local proc, timer = require "rt.proc", require "rt.timer"
+      local interrupts = proc.interrupts(17)
+      require("rt.task").spawn(timer.sleep, 60) -- something to wait for
+      io.write("ready\n") io.flush()
+      io.write(interrupts:next(), "\n") io.flush()
+      if arg[1] == "close" then
+        interrupts:close()
+        io.write("closed\n") io.flush()
+        timer.sleep(0.5)
+        os.exit(0)
+      end
+      while true do end]]
+    local path = os.tmpname()
+    assert(fs.write(path, script))
+    for _, how in ipairs { "end", "close" } do
+      local child = assert(proc.start { argv = { fs.realpath "/proc/self/exe", "lua", path, how } })
+      assert.equal("ready", child:read_line())
+      child:kill "TERM"
+      assert.equal("TERM", child:read_line())
+      if how == "close" then assert.equal("closed", child:read_line()) end
+      child:kill "INT"
+      assert.equal(how == "end" and 17 or 0, child:wait().code)
+      child:close()
+    end
+    os.remove(path)
+  end)
 end)

@@ -8,22 +8,26 @@ local run_ = require "kiln.run"
 
 local commands = {}
 
----The first signal stops the run resumable, the second leaves at once.
-local function watch_signals(handle)
-  local count = 0
-  local watchers = {}
-  for index, name in ipairs { "INT", "TERM", "HUP" } do
-    watchers[index] = task.spawn(function()
-      while true do
-        proc.signal(name)
-        count = count + 1
-        if count > 1 then os.exit(4) end
-        io.stderr:write("stopping; once more to leave at once\n")
-        handle.stop()
-      end
-    end)
+local STOPPED = 4 -- exit status of a run that can be resumed
+
+---The first signal stops the run resumable, the second leaves at once. Before the run has begun
+---there is nothing to stop: the first one leaves, with the status that shells give it.
+---@return fun(handle: table) started
+---@return fun() close
+local function watch_signals()
+  local interrupts = proc.interrupts(STOPPED)
+  local handle
+  local watcher = task.spawn(function()
+    local name = interrupts:next()
+    if not name then return end
+    if not handle then os.exit(({ INT = 130, TERM = 143, HUP = 129 })[name]) end
+    io.stderr:write("stopping; once more to leave at once\n")
+    handle.stop()
+  end)
+  return function(begun) handle = begun end, function()
+    interrupts:close()
+    watcher:join()
   end
-  return watchers
 end
 
 local function may_ask(options)
@@ -33,19 +37,16 @@ end
 ---Runs `conduct` with a display and signals; returns the exit status.
 local function conducted(options, conduct)
   local display = render.new(options)
-  local watchers = {}
+  local started, close = watch_signals()
   local outcome = conduct {
     on_error = options.on_error, lock_wait = tonumber(options.lock_wait),
     waiting = function(text) display:waiting(text) end,
     ask = may_ask(options) and function(err) return display:ask_kept(err) end or nil,
     emit = function(event) display:event(event) end,
-    started = function(handle) watchers = watch_signals(handle) end,
+    started = started,
   }
-  for _, one in ipairs(watchers) do
-    one:cancel()
-    one:join()
-  end
   display:finish(outcome)
+  close()
   return outcome.exit
 end
 
