@@ -22,6 +22,10 @@ function do_account.new(opts)
   return self
 end
 
+---Called with every request and its answer, for a spec that checks them once more.
+---@type fun(request: table, answer: table)?
+do_account.witness = nil
+
 ---Sends a request.
 ---@param method string
 ---@param path string "/v2/…", with a query if there is one
@@ -31,13 +35,15 @@ end
 ---@return table? answer as the simulator gave it
 function Account:call(method, path, body)
   local plain, query = path:match("^([^?]*)%??(.*)$")
-  local answer, lost = self.sim:answer {
+  local request = {
     method = method, path = plain, query = query,
     headers = { Authorization = "Bearer any", Host = "api.test" },
     body = body and json.encode(body),
   }
+  local answer, lost = self.sim:answer(request)
   self.lost = lost
   if not answer then return nil end
+  if do_account.witness then do_account.witness(request, answer) end
   local ok, value = pcall(json.decode, answer.body)
   return answer.status, ok and value or nil, answer
 end
