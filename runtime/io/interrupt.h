@@ -11,8 +11,8 @@ typedef struct kl_interrupt kl_interrupt;
 // signal. The second one exits with `status`. Does not keep the loop alive. Returns owned.
 kl_interrupt *kl_interrupt_watch(uv_loop_t *loop, int status,
                                  void (*notify)(void *context, int number), void *context);
-// From now on the signals have no effect: what there was to stop has ended, and so will the program.
-// `notify` does not come any more. NULL is fine.
+// From now on the signals have no effect: what there was to stop has ended, and so will the
+// program. `notify` does not come any more. NULL is fine.
 void kl_interrupt_close(kl_interrupt *self);
 
 #endif

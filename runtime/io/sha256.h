@@ -14,5 +14,7 @@ void kl_sha256_add(kl_sha256 *sha, const void *bytes, size_t length);
 // The digest of everything added, in hex.
 void kl_sha256_hex(kl_sha256 *sha, char out[65]);
 void kl_sha256_free(kl_sha256 *sha);
+// The digest of these bytes, in hex.
+void kl_sha256_of(const void *bytes, size_t length, char out[65]);
 
 #endif

@@ -11,8 +11,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "base/ending.h"
 #include "base/buf.h"
+#include "base/ending.h"
 #include "io/sha256.h"
 #include "io/tar_writer.h"
 

@@ -7,6 +7,7 @@
 #include "bridge/op.h"
 #include "bridge/opts.h"
 #include "bridge/secret.h"
+#include "io/sha256.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -33,25 +34,25 @@ static int push_hex(lua_State *L, const unsigned char *bytes, size_t length)
     return 1;
 }
 
-static int push_digest(lua_State *L, const EVP_MD *kind)
+static int crypto_sha256(lua_State *L)
+{
+    size_t length;
+    const char *bytes = kl_secret_or_string(L, 1, &length);
+    char hex[65];
+    kl_sha256_of(bytes, length, hex);
+    lua_pushlstring(L, hex, 64);
+    return 1;
+}
+
+static int crypto_md5(lua_State *L)
 {
     size_t length;
     const char *bytes = kl_secret_or_string(L, 1, &length);
     unsigned char digest[EVP_MAX_MD_SIZE];
     unsigned int size;
-    if (EVP_Digest(bytes, length, digest, &size, kind, NULL) != 1)
-        return luaL_error(L, "this OpenSSL refuses %s", EVP_MD_get0_name(kind));
+    if (EVP_Digest(bytes, length, digest, &size, EVP_md5(), NULL) != 1)
+        return luaL_error(L, "this OpenSSL refuses MD5");
     return push_hex(L, digest, size);
-}
-
-static int crypto_sha256(lua_State *L)
-{
-    return push_digest(L, EVP_sha256());
-}
-
-static int crypto_md5(lua_State *L)
-{
-    return push_digest(L, EVP_md5());
 }
 
 typedef struct file_op {

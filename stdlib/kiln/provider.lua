@@ -27,7 +27,6 @@
 ---
 ---`spec/providers/conformance.lua` says it in tests.
 local error_ = require "kiln.error"
-local machine = require "kiln.machine"
 local op = require "kiln.op"
 
 local provider = {}
@@ -93,7 +92,7 @@ end
 ---Closes what the run had open to its machines.
 ---@param run kiln.Run
 function provider.close(run)
-  machine.close_all(run)
+  if run.sessions or run.forwards then require("kiln.machine").close_all(run) end
 end
 
 ---Raises `unsupported` when the cloud cannot do what a recipe needs, before anything is made.
