@@ -25,10 +25,11 @@ typedef struct kl_ssh_upload {
     const char *source;  // a path here, or NULL for `content`
     const char *content; // copied, and wiped at the end
     size_t length;
-    const char *target; // directories above it are made
-    const char *mode;   // "0644"; not for trees
-    const char *owner;  // "user", "user:group" or NULL
-    bool replace;       // trees: what is at the target goes away; else files are added to it
+    const char *target;   // directories above it are made
+    const char *mode;     // "0644"; not for trees
+    const char *owner;    // "user", "user:group" or NULL
+    bool replace;         // trees: what is at the target goes away; else files are added to it
+    char *const *exclude; // trees: as kl_tar_tree_open takes it; borrowed during the call
     double timeout;
 } kl_ssh_upload;
 

@@ -222,7 +222,7 @@ kl_ssh_transfer *kl_ssh_upload_tree(kl_ssh_session *session, const kl_ssh_upload
 {
     char beside[32];
     name_beside(beside);
-    kl_tar_tree *tree = kl_tar_tree_open(upload->source, beside, out_failure);
+    kl_tar_tree *tree = kl_tar_tree_open(upload->source, beside, upload->exclude, out_failure);
     if (tree == NULL)
         return NULL;
     tree_upload *self = calloc(1, sizeof *self);

@@ -4,6 +4,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <fnmatch.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -25,7 +26,8 @@ typedef struct tree_node {
 
 struct kl_tar_tree {
     char *sums_name;
-    int root; // descriptor of the source
+    char *const *exclude; // borrowed while the tree is listed
+    int root;             // descriptor of the source
     tree_node *nodes;
     size_t count;
     size_t capacity;
@@ -71,6 +73,35 @@ static bool fail_errno(const char *path, kl_failure *out_failure)
     return false;
 }
 
+static bool matches(const char *pattern, const char *path, bool directory)
+{
+    char text[PATH_MAX];
+    size_t length = strlen(pattern);
+    if (length == 0 || length >= sizeof text)
+        return false;
+    memcpy(text, pattern, length + 1);
+    if (text[length - 1] == '/') {
+        if (!directory)
+            return false;
+        text[length - 1] = '\0';
+    }
+    if (strchr(text, '/') != NULL)
+        return fnmatch(text[0] == '/' ? text + 1 : text, path, FNM_PATHNAME) == 0;
+    const char *slash = strrchr(path, '/');
+    return fnmatch(text, slash != NULL ? slash + 1 : path, 0) == 0;
+}
+
+static bool is_excluded(const kl_tar_tree *tree, const char *path, bool directory)
+{
+    if (tree->exclude == NULL || strcmp(path, ".") == 0)
+        return false;
+    for (char *const *at = tree->exclude; *at != NULL; at++) {
+        if (matches(*at, path + 2, directory)) // after "./"
+            return true;
+    }
+    return false;
+}
+
 static bool list_directory(kl_tar_tree *tree, const char *path, kl_failure *out_failure);
 
 static bool list_node(kl_tar_tree *tree, const char *path, kl_failure *out_failure)
@@ -78,6 +109,8 @@ static bool list_node(kl_tar_tree *tree, const char *path, kl_failure *out_failu
     struct stat stat;
     if (fstatat(tree->root, path, &stat, AT_SYMLINK_NOFOLLOW) != 0)
         return fail_errno(path, out_failure);
+    if (is_excluded(tree, path, S_ISDIR(stat.st_mode)))
+        return true;
     if (!S_ISDIR(stat.st_mode) && !S_ISREG(stat.st_mode) && !S_ISLNK(stat.st_mode)) {
         kl_failure_set(out_failure, "unsupported", 0,
                        "%s is neither a file, a directory nor a symbolic link", path);
@@ -105,7 +138,8 @@ static bool list_directory(kl_tar_tree *tree, const char *path, kl_failure *out_
     return ok;
 }
 
-kl_tar_tree *kl_tar_tree_open(const char *source, const char *sums, kl_failure *out_failure)
+kl_tar_tree *kl_tar_tree_open(const char *source, const char *sums, char *const exclude[],
+                              kl_failure *out_failure)
 {
     int root = open(source, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (root < 0) {
@@ -118,6 +152,7 @@ kl_tar_tree *kl_tar_tree_open(const char *source, const char *sums, kl_failure *
     tree->root = root;
     tree->file = -1;
     tree->sums_name = kl_need(strdup(sums));
+    tree->exclude = exclude;
     if (!list_node(tree, ".", out_failure)) {
         kl_tar_tree_close(tree);
         return NULL;

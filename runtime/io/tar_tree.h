@@ -11,9 +11,13 @@
 typedef struct kl_tar_tree kl_tar_tree;
 
 // Lists the tree under `source`, which must be a directory: directories, files and symbolic links,
-// sorted, modes kept, owners not. `sums` names the last entry, in the form of sha256sum -c. NULL:
-// `out_failure`, also for a socket, a pipe or a device in it. Returns owned.
-kl_tar_tree *kl_tar_tree_open(const char *source, const char *sums, kl_failure *out_failure);
+// sorted, modes kept, owners not. `sums` names the last entry, in the form of sha256sum -c.
+// `exclude` (NULL, or a list that ends with NULL) are patterns of fnmatch(3) for what is left out:
+// one with a '/' in it is of the path from the source on, another of the last name alone; a '/' at
+// its end means directories only. NULL: `out_failure`, also for a socket, a pipe or a device in it.
+// Returns owned.
+kl_tar_tree *kl_tar_tree_open(const char *source, const char *sums, char *const exclude[],
+                              kl_failure *out_failure);
 // Writes the next bytes of the stream, up to `size`; 0 at its end, -1: `out_failure`. Reads files
 // as it goes, so a file that shrinks meanwhile fails.
 ssize_t kl_tar_tree_read(kl_tar_tree *tree, char *out, size_t size, kl_failure *out_failure);

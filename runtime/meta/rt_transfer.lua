@@ -22,6 +22,8 @@ local transfer = {}
 ---@field target string
 ---@field owner? string of everything in it (who logged in)
 ---@field replace? boolean the target's old tree goes away (false)
+---@field exclude? string[] patterns (fnmatch(3)) of what stays here: "*.o" anywhere, "/build/" the
+---  folder at the top, "docs/*.tmp" by its path
 ---@field timeout? number seconds (600)
 
 ---Uploads one file, or bytes. Makes the directories above the target.

@@ -4,6 +4,7 @@
 #include "bridge/fail.h"
 #include "bridge/op.h"
 #include "bridge/opts.h"
+#include "bridge/words.h"
 #include "prim/prims.h"
 #include "prim/ssh.h"
 
@@ -130,7 +131,10 @@ static int transfer_upload_tree(lua_State *L)
     luaL_argcheck(L, !upload.replace || deep_enough(upload.target), 2,
                   "'replace' on a directory at the top of the file system");
     upload.timeout = read_timeout(&opts);
+    int exclude = kl_opts_table(&opts, "exclude") ? lua_gettop(L) : 0;
     kl_opts_end(&opts);
+    if (exclude != 0)
+        upload.exclude = kl_words_push(L, exclude, "every pattern of 'exclude'");
     transfer_op *self = kl_op_new(L, sizeof *self, &transfer_class);
     self->io = kl_ssh_upload_tree(session, &upload, transfer_done, self, &self->failure);
     return transfer_wait(L, self);

@@ -95,10 +95,8 @@ describe("an ssh connection with faults", function()
     return true
   end
 
-  local function try(kinds, at, allowed)
-    local faults = faults_of(kinds, at)
+  local function try_some(faults, stages, allowed)
     local proxy <close> = fault_proxy.start(server.port, faults)
-    local stages = { connect = 0, exec = 0, upload = 0, download = 0, whole = 0 }
     each(faults, function(fault, index)
       local before = timer.now()
       local done, err, stage = work(proxy.ports[fault], index)
@@ -108,9 +106,17 @@ describe("an ssh connection with faults", function()
         ("%s: %s failed with %s: %s"):format(fault, stage, err and err.kind, err and err.message))
       assert(took < LONGEST, ("%s: took %.1f s"):format(fault, took))
     end)
+  end
+
+  local function try(kinds, at, allowed)
+    local faults = faults_of(kinds, at)
+    local stages = { connect = 0, exec = 0, upload = 0, download = 0, whole = 0 }
+    for first = 1, #faults, 400 do
+      try_some(table.move(faults, first, math.min(first + 399, #faults), 1, {}), stages, allowed)
+    end
     assert.is_true(stages.connect > 0, "no fault met the login")
     assert.is_true(stages.exec + stages.upload + stages.download > 0, "no fault met the work")
-    return #faults, stages
+    return #faults
   end
 
   ---What was not finished is not there: neither under its name nor beside it.

@@ -239,6 +239,31 @@ describe("rt.transfer", function()
       assert.equal(done.sha256, again.sha256)
     end)
 
+    it("leaves out what is excluded, without looking into it", function()
+      for _, folder in ipairs { ".git", "build", "src/build", "docs" } do
+        assert(fs.mkdir(here .. "/" .. folder, { parents = true }))
+      end
+      for _, file in ipairs { ".git/config", "build/app", "src/build/x.c", "src/a.c", "src/a.o",
+        "top.o", "docs/a.tmp", "docs/deep.tmp.txt", "keep[1]" } do
+        assert(fs.write(here .. "/" .. file, file))
+      end
+      os.execute("mkfifo " .. here .. "/.git/pipe")
+      local function upload(exclude)
+        assert(transfer.upload_tree(session, { source = here, target = there .. "/t",
+          replace = true, exclude = exclude }))
+        return (sshd.output(("cd %s/t && find . -type f -printf '%%P ' | tr ' ' '\\n' | sort | xargs")
+          :format(there)))
+      end
+      assert.equal("docs/deep.tmp.txt keep[1] src/a.c src/build/x.c",
+        upload { ".git", "/build/", "*.o", "docs/*.tmp" })
+      assert.equal("build/app docs/a.tmp docs/deep.tmp.txt src/a.o top.o",
+        upload { ".git/", "*.c", "keep\\[1]", "top.o/" })
+      fails("unsupported", transfer.upload_tree(session, { source = here, target = there .. "/u" }))
+      assert.has_error(function()
+        transfer.upload_tree(session, { source = here, target = there .. "/u", exclude = { 1, {} } })
+      end)
+    end)
+
     it("makes an empty folder", function()
       assert(transfer.upload_tree(session, { source = here, target = there .. "/void" }))
       assert.equal("", names(there .. "/void"))

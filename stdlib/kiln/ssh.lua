@@ -170,9 +170,9 @@ end
 ---@async
 ---@param source string path here
 ---@param target string path on the machine; folders above it are made
----@param opts? { mode: string?, owner: string?, replace: boolean?, timeout: number? }
+---@param opts? { mode: string?, owner: string?, replace: boolean?, exclude: string[]?, timeout: number? }
 ---  mode of a file ("0644"); "user:group" (who logged in); a folder's old content goes away
----  (false); seconds (600)
+---  (false); patterns of what stays here (".git", "*.o", "/build/"); seconds (600)
 ---@return { bytes: integer, sha256: string } done
 function Session:upload(source, target, opts)
   opts = opts or {}
@@ -180,7 +180,7 @@ function Session:upload(source, target, opts)
   if stat.type == "directory" then
     return check(self, transfer.upload_tree(self.session, {
       source = source, target = target, owner = opts.owner, replace = opts.replace,
-      timeout = opts.timeout,
+      exclude = opts.exclude, timeout = opts.timeout,
     }))
   end
   return check(self, transfer.upload(self.session, {
