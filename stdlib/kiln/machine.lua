@@ -202,21 +202,25 @@ end
 ---@async
 ---@param source string path below the recipe's folder, or absolute
 ---@param target string absolute path on the machine
----@param opts? { mode: string?, owner: string?, timeout: number? } mode of a file ("0644"), seconds
+---@param opts? { mode: string?, owner: string?, exclude: string[]?, timeout: number? } a file's
+---  ("0644"); patterns of what of a folder stays here (".git", "*.o", "/build/"); seconds (600)
 function Machine:upload(source, target, opts)
   opts = opts or {}
   local path = self.on:path(source)
   note_used(self, source)
   op.call {
     name = ("upload %s to %s:%s"):format(source, self.name, target), class = "idempotent",
-    args = { machine = self.id, source = source, target = target, mode = opts.mode },
+    args = {
+      machine = self.id, source = source, target = target, mode = opts.mode,
+      exclude = opts.exclude,
+    },
     perform = function()
       local stat = error_.check(fs.stat(path))
       local within = opts.timeout or 600
       persist(self, within, function(session, left)
         session:upload(path, target, {
           mode = stat.type ~= "directory" and (opts.mode or "0644") or nil,
-          owner = opts.owner, timeout = left,
+          owner = opts.owner, exclude = opts.exclude, timeout = left,
         })
       end)
     end,

@@ -164,15 +164,20 @@ function Session:run(text, opts)
   return done
 end
 
+---@class kiln.ssh.UploadOptions
+---@field mode? string of a file ("0644")
+---@field owner? string "user:group" (who logged in)
+---@field replace? boolean a folder's old content goes away (false)
+---@field exclude? string[] patterns of what of a folder stays here: ".git", "*.o", "/build/"
+---@field timeout? number seconds (600)
+
 ---Uploads a file, or a folder with everything in it. Written beside the target, checked there by
 ---sha256, renamed into place; a folder that exists gets the files added.
 ---Raises `not_found`, `denied`, `limit`, `exists`, `invalid`, `io`, `timeout`, `unreachable`.
 ---@async
 ---@param source string path here
 ---@param target string path on the machine; folders above it are made
----@param opts? { mode: string?, owner: string?, replace: boolean?, exclude: string[]?, timeout: number? }
----  mode of a file ("0644"); "user:group" (who logged in); a folder's old content goes away
----  (false); patterns of what stays here (".git", "*.o", "/build/"); seconds (600)
+---@param opts? kiln.ssh.UploadOptions
 ---@return { bytes: integer, sha256: string } done
 function Session:upload(source, target, opts)
   opts = opts or {}
