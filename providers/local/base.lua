@@ -13,7 +13,11 @@ local mirror = require "providers.local.mirror"
 local base = {}
 
 ---Base images by the name that recipes use.
-local suites = { ["debian-13"] = "trixie" }
+local bases = {
+  ["debian-13"] = { suite = "trixie", more = {} },
+  -- What databases of the local cloud run on; see databases.lua.
+  ["debian-13-postgresql"] = { suite = "trixie", more = { "postgresql" } },
+}
 
 local packages = {
   "systemd", "systemd-sysv", "dbus", "openssh-server", "cloud-init", "curl", "ca-certificates",
@@ -66,17 +70,20 @@ end
 ---Gives the suite and the archive's name of a base. Raises `not_found` for a name that is none.
 ---@param name string "debian-13"
 ---@return string suite
+---@return string[] wanted packages
 ---@return string stem "base-trixie-0123456789ab"; the archive is `stem`.tar.zst, the image `stem`
 local function identify(name)
-  local suite = suites[name]
-  if not suite then
+  local known = bases[name]
+  if not known then
     error_.raise { kind = "not_found",
       message = ("there is no base image '%s'; the local cloud has debian-13"):format(name) }
   end
+  local suite, wanted = known.suite, table.move(packages, 1, #packages, 1, {})
+  table.move(known.more, 1, #known.more, #wanted + 1, wanted)
   local inputs = table.concat({
-    suite, table.concat(packages, ","), table.concat(left_out, ","), prepare_script(),
+    suite, table.concat(wanted, ","), table.concat(left_out, ","), prepare_script(),
   }, "\n")
-  return suite, ("base-%s-%s"):format(suite, crypto.sha256(inputs):sub(1, 12))
+  return suite, wanted, ("base-%s-%s"):format(suite, crypto.sha256(inputs):sub(1, 12))
 end
 
 ---Runs under the lock: two kilns make the base once, and what a dead one left goes away first.
@@ -99,7 +106,7 @@ clean
 exit $status
 ]]
 
----Where mmdebstrap works. For an ordinary user it works as one of the user's other ids, which must be
+---Where mmdebstrap works. For an ordinary user it works as one of the user's other ids, which must
 ---able to come there, and a home is often closed; and only such an id may remove what it left.
 local function scratch(folder)
   local uid = proc.info().uid
@@ -108,10 +115,10 @@ local function scratch(folder)
     "unshare --map-root-user --map-auto"
 end
 
-local function command(suite, part, sources)
+local function command(suite, wanted, part, sources)
   local argv = {
     "mmdebstrap", "--variant=apt",
-    "--include=" .. table.concat(packages, ","), "--customize-hook=" .. prepare_script(),
+    "--include=" .. table.concat(wanted, ","), "--customize-hook=" .. prepare_script(),
   }
   for _, pattern in ipairs(left_out) do argv[#argv + 1] = "--dpkgopt=path-exclude=" .. pattern end
   if sources.keyring then argv[#argv + 1] = "--keyring=" .. sources.keyring end
@@ -172,7 +179,7 @@ local function quiet() end
 ---@return string path of the archive
 function base.archive(folder, name, progress)
   progress = progress or quiet
-  local suite, stem = identify(name)
+  local suite, wanted, stem = identify(name)
   local path = ("%s/%s.tar.zst"):format(folder, stem)
   if fs.stat(path) then return path end
   error_.check(fs.mkdir(folder, { parents = true }))
@@ -180,7 +187,7 @@ function base.archive(folder, name, progress)
   local part = ("%s/part-%s.tar.zst"):format(folder, stem)
   local place, owner = scratch(folder)
   local guard = { "sh", "-c", guarded, "sh", path, part, place, owner,
-    table.unpack(command(suite, part, sources)) }
+    table.unpack(command(suite, wanted, part, sources)) }
   progress(("making the base root file system from %s; this happens once"):format(sources.mirror))
   local lock = folder .. "/lock"
   if attempt({ "flock", "-n", "-E", "75", lock, table.unpack(guard) }, progress, sources) then
@@ -195,7 +202,7 @@ end
 ---@param name string
 ---@return string
 function base.image_name(name)
-  return (select(2, identify(name)))
+  return (select(3, identify(name)))
 end
 
 ---Tells whether a base's archive is there.

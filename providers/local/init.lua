@@ -10,6 +10,7 @@ local snapshot = require "rt.snapshot"
 local error_ = require "kiln.error"
 local addresses = require "providers.local.addresses"
 local base = require "providers.local.base"
+local databases = require "providers.local.databases"
 
 local local_ = {}
 
@@ -22,7 +23,7 @@ Driver.__index = Driver
 
 local capabilities = {
   images = true, addresses = true, connections = true, tags = true, user_data = true,
-  load_balancers = false, databases = false, dns = false, volumes = false, firewalls = false,
+  load_balancers = false, databases = true, dns = false, volumes = false, firewalls = false,
   sizes = false,
 }
 
@@ -328,5 +329,12 @@ function Driver:connections(id, machine_id)
     dir = self.site.dir, address = row.ip, target = target.address,
   })
 end
+
+Driver.database = databases.find
+Driver.create_database = databases.create
+Driver.await_database = databases.await
+Driver.database_secrets = databases.secrets
+Driver.allow_database = databases.allow
+Driver.destroy_database = databases.destroy
 
 return local_

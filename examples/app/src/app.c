@@ -1,4 +1,6 @@
 // app: the example's service. It greets, tells its health, and stops without losing a request.
+#include "health.h"
+
 #include <linux/filter.h>
 #include <netinet/in.h>
 #include <poll.h>
@@ -33,14 +35,6 @@ enum {
     QUIET_MS = 100,   // no new connection for so long: none is on its way
     LINGER_MS = 1000, // for the peer to take the last answer
     STOP_MS = 15000,  // from SIGTERM to the end
-};
-
-// What the configuration must set. A release may need one setting more than the one before.
-static const char *const needed[] = {
-    "DB_HOST",
-#ifdef APP_NEEDS
-    APP_NEEDS,
-#endif
 };
 
 typedef struct client {
@@ -207,12 +201,10 @@ static bool parse_head(request *out, char *head, size_t length)
 
 static bool health(client *self, const request *asked)
 {
-    for (size_t i = 0; i < sizeof needed / sizeof *needed; i++) {
-        const char *value = getenv(needed[i]);
-        if (value == NULL || *value == '\0')
-            return respond(self, asked, 500, "application/json", "{\"error\":\"%s is not set\"}\n",
-                           needed[i]);
-    }
+    char why[256];
+    int status = health_check(why, sizeof why);
+    if (status != 200)
+        return respond(self, asked, status, "application/json", "{\"error\":\"%s\"}\n", why);
     return respond(self, asked, 200, "application/json",
                    "{\"status\":\"ok\",\"version\":\"" APP_VERSION "\"}\n");
 }

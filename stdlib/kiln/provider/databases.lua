@@ -63,7 +63,7 @@ end
 
 ---Gives what no journal may hold; asked for anew in every process.
 ---@async
----@return { password: userdata, uri: userdata, ca: string? } secrets, and the CA's certificate
+---@return { password: userdata, uri: userdata, ca: string } secrets, and the CA's certificate
 function Database:secrets()
   self.known = self.known or self.cloud.driver:database_secrets(self.id)
   return self.known

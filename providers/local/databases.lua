@@ -1,0 +1,176 @@
+---Databases of the local cloud: Debian's PostgreSQL on a local machine of its own, which no release
+---replaces. What a managed database is elsewhere, so that a recipe is the same here.
+local crypto = require "rt.crypto"
+local fs = require "rt.fs"
+local json = require "rt.json"
+local timer = require "rt.timer"
+local cloudinit = require "kiln.cloudinit"
+local error_ = require "kiln.error"
+local probe = require "kiln.probe"
+local secret = require "kiln.secret"
+
+local databases = {}
+
+local base = "debian-13-postgresql"
+local port = 5432
+local tag = "kiln_database"
+
+local function path_of(site, name)
+  return ("%s/databases/%s"):format(site.dir, name)
+end
+
+local function role_of(name)
+  return (name:gsub("[^%l%d]", "_"))
+end
+
+local function kept(site, name)
+  local text = fs.read(path_of(site, name))
+  return text and json.decode(text)
+end
+
+---Gives a new database's password; whoever writes it first decides. 0600, beside the machines.
+local function password(site, name)
+  error_.check(fs.mkdir(site.dir .. "/databases", { parents = true, mode = "0700" }))
+  local text = json.encode { password = crypto.hex(crypto.random(24)) }
+  local done, err = fs.write(path_of(site, name), text, { exclusive = true, mode = "0600" })
+  if not done and not error_.is(err, "exists") then error_.check(nil, err) end
+  return error_.check(kept(site, name)).password
+end
+
+local function answers(address)
+  local ok, err = xpcall(probe.tcp, error_.from, {
+    host = address, port = port, successes = 1, within = 1, timeout = 1,
+  })
+  if not ok and not error_.is(err, "probe") then error(err, 0) end
+  return ok
+end
+
+local function row_of(machine)
+  local name = machine.tags[tag]
+  local role = role_of(name)
+  return {
+    id = machine.id, name = name, host = machine.address, port = port, user = role,
+    database = role, ssl = true, engine = "pg",
+    state = answers(machine.address) and "online" or "creating",
+  }
+end
+
+local folder = "/etc/postgresql/17/main/"
+
+---Makes the server's own certificate, which is its authority as well.
+local certificate = "cd " .. folder .. " && openssl req -x509 -newkey ec -pkeyopt "
+  .. "ec_paramgen_curve:P-256 -nodes -days 3650 -subj /CN=$(hostname) -keyout server.key "
+  .. "-out server.crt -addext subjectAltName=IP:$(hostname -I | cut -d' ' -f1)"
+  .. " && chown postgres: server.key server.crt"
+
+---Makes the role and the database over the local socket, and only then listens for others: whoever
+---can connect finds both.
+local function user_data(role, word)
+  return cloudinit.config {
+    cloudinit.write_file("/run/kiln.sql", ("create role %s login password '%s';\n"
+      .. "create database %s owner %s;\n"):format(role, word, role, role),
+      { mode = "0640", owner = "root:postgres" }),
+    cloudinit.write_file(folder .. "conf.d/kiln.conf", ("listen_addresses = '*'\n"
+      .. "ssl_cert_file = '%sserver.crt'\nssl_key_file = '%sserver.key'\n"):format(folder, folder)),
+    cloudinit.run_command(certificate),
+    cloudinit.run_command("echo 'hostssl all all 0.0.0.0/0 scram-sha-256'"
+      .. " >>" .. folder .. "pg_hba.conf"),
+    cloudinit.run_command {
+      "sh", "-c", "cd / && systemctl stop postgresql@17-main"
+        .. " && pg_ctlcluster 17 main start -o '-c listen_addresses='"
+        .. " && runuser -u postgres -- psql -q -v ON_ERROR_STOP=1 -f /run/kiln.sql"
+        .. " && pg_ctlcluster 17 main stop && rm /run/kiln.sql"
+        .. " && systemctl start postgresql@17-main",
+    },
+  }
+end
+
+---Finds a database by name.
+---@async
+---@param driver kiln.local.Driver
+---@param name string
+---@return table?
+function databases.find(driver, name)
+  for _, machine in ipairs(driver:machines { tag = tag }) do
+    if machine.tags[tag] == name then return row_of(machine) end
+  end
+end
+
+---Makes a database; one of that name is taken as it is. Raises `unsupported` for another engine.
+---@async
+---@param driver kiln.local.Driver
+---@param spec { name: string, engine: string? } ("pg")
+---@return table database
+function databases.create(driver, spec)
+  local there = databases.find(driver, spec.name)
+  if there then return there end
+  if (spec.engine or "pg") ~= "pg" then
+    error_.raise { kind = "unsupported", message = ("the local cloud has PostgreSQL (\"pg\") only, "
+      .. "not '%s'"):format(spec.engine) }
+  end
+  local role = role_of(spec.name)
+  return row_of(driver:create_machine {
+    name = "db-" .. spec.name, token = "database-" .. spec.name, image = driver:base_image(base).id,
+    tags = { [tag] = spec.name },
+    user_data = user_data(role, password(driver.site, spec.name)),
+  })
+end
+
+---Waits until a database answers. Raises `failed`, `timeout`.
+---@async
+---@param driver kiln.local.Driver
+---@param id string
+---@return table database
+function databases.await(driver, id)
+  local deadline = timer.now() + 180
+  while true do
+    local machine = driver:machine(id)
+    if not machine or machine.state == "stopped" then
+      error_.raise { kind = "failed", message = ("the database's machine %s is %s"):format(id,
+        machine and "switched off" or "gone") }
+    end
+    local row = row_of(machine)
+    if row.state == "online" then return row end
+    if timer.now() > deadline then
+      error_.raise { kind = "timeout", message = ("PostgreSQL on %s does not answer at %s:%d after "
+        .. "180 s; look there: journalctl, cloud-init status"):format(id, row.host, port) }
+    end
+    timer.sleep(0.2)
+  end
+end
+
+---Gives what must not be in a journal, and the certificate, read where the machine keeps it.
+---@async
+---@param driver kiln.local.Driver
+---@param id string
+---@return { password: userdata, uri: userdata, ca: string }
+function databases.secrets(driver, id)
+  local machine = driver:machine(id)
+  local made = machine and kept(driver.site, machine.tags[tag] or "")
+  if not made then
+    error_.raise { kind = "not_found", message = ("there is no database on %s"):format(id) }
+  end
+  local row = row_of(machine)
+  return {
+    password = secret.remember(made.password),
+    ca = error_.check(fs.read(("%s/machines/%s/upper%sserver.crt"):format(driver.site.dir, id,
+      folder))),
+    uri = secret.remember(("postgresql://%s:%s@%s:%d/%s?sslmode=require"):format(row.user,
+      made.password, row.host, port, row.database)),
+  }
+end
+
+---Lets machines in; every machine of a site reaches the others, so there is nothing to do.
+function databases.allow() end
+
+---Destroys a database with all that is in it.
+---@async
+---@param driver kiln.local.Driver
+---@param id string
+function databases.destroy(driver, id)
+  local machine = driver:machine(id)
+  driver:destroy_machine(id)
+  if machine and machine.tags[tag] then fs.remove(path_of(driver.site, machine.tags[tag])) end
+end
+
+return databases
