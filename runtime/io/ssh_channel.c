@@ -12,7 +12,6 @@
 #define COMMAND_MAX 32000
 // libssh2 sends packets of at most 32 700 bytes; a multiple leaves no small last one.
 #define INPUT_SIZE ((size_t)8 * 32700)
-#define WRITE_A_TURN ((size_t)4 * INPUT_SIZE)
 #define READ_SIZE 32768
 
 static void abandon(kl_ssh_channel *channel)
@@ -117,9 +116,7 @@ static void end_input(kl_ssh_channel *channel)
 static void write_input(kl_ssh_channel *channel)
 {
     kl_ssh_session *session = channel->session;
-    size_t written = 0;
-    while (channel->state == KL_CHANNEL_RUNNING && !channel->input_ended &&
-           written < WRITE_A_TURN) {
+    while (channel->state == KL_CHANNEL_RUNNING && !channel->input_ended) {
         if (kl_ssh_wire_full(&session->wire))
             return;
         refilled input = refill(channel);
@@ -136,10 +133,11 @@ static void write_input(kl_ssh_channel *channel)
             return;
         }
         channel->input_at += (size_t)n;
-        written += (size_t)n;
+        if (kl_ssh_pump_is_long(session)) { // every channel gets a packet in before
+            kl_ssh_session_kick(session);
+            return;
+        }
     }
-    if (written >= WRITE_A_TURN)
-        kl_ssh_session_kick(session);
 }
 
 static void step_running(kl_ssh_channel *channel)

@@ -5,7 +5,7 @@
 #include <time.h>
 
 #define SILENT_KEEPALIVES 3
-#define TURN_NS 1000000
+#define TURN_NS 500000
 
 // Asks for a sign of life. False when libssh2 sends nothing any more, however often it is asked: it
 // waits for the end of a key exchange, which both sides may wait for (libssh2 1672, 2110) while the
@@ -57,6 +57,16 @@ static uint64_t cpu_ns(void)
     struct timespec now;
     clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
     return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
+}
+
+void kl_ssh_pump_begins(kl_ssh_session *session)
+{
+    session->pump_ns = cpu_ns();
+}
+
+bool kl_ssh_pump_is_long(const kl_ssh_session *session)
+{
+    return cpu_ns() - session->pump_ns > TURN_NS;
 }
 
 // Key exchange and login cost a millisecond. With hundreds of sessions under way at once, those

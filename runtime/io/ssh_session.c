@@ -218,14 +218,18 @@ static void pump(kl_ssh_session *session)
         return;
     kl_ssh_session_hold(session);
     session->pumping = true;
+    kl_ssh_pump_begins(session);
     if (session->polling) {
         kl_ssh_wire_flush(&session->wire);
         do
             step(session);
-        while (session->again && session->state != KL_SSH_CLOSED);
+        while (session->again && session->state != KL_SSH_CLOSED && !kl_ssh_pump_is_long(session));
     }
     session->pumping = false;
-    if (session->state != KL_SSH_CLOSED && session->wire.error != 0)
+    bool more = kl_ssh_wire_withholds(&session->wire);
+    if (session->again || more)
+        session->kicked = true; // the next turn goes on
+    if (session->state != KL_SSH_CLOSED && session->wire.error != 0 && !more)
         fail_call(session, LIBSSH2_ERROR_SOCKET_DISCONNECT, "the connection was lost");
     if (session->state != KL_SSH_CLOSED)
         rearm(session);

@@ -21,7 +21,8 @@ typedef struct kl_ssh_wire {
     int fd; // -1: none
     kl_buf in;
     size_t in_at;
-    kl_buf opening; // a copy of the first bytes, until the handshake is over
+    size_t allowance; // bytes that libssh2 may still have of it in this pump
+    kl_buf opening;   // a copy of the first bytes, until the handshake is over
     bool opened;
     kl_buf out;
     size_t out_at;
@@ -84,6 +85,7 @@ struct kl_ssh_session {
     kl_ssh_pins pins;
     kl_buf host_key_types; // to ask the host for: "ssh-ed25519,…"
     double keepalive;
+    uint64_t pump_ns;      // CPU when the pump that runs began
     uint64_t deadline_ms;  // of the connect
     uint64_t keepalive_ms; // when the next sign of life is due
     int withheld;          // signs of life that libssh2 did not send
@@ -120,6 +122,8 @@ void kl_ssh_wire_attach(kl_ssh_wire *wire, int fd, LIBSSH2_SESSION *handle);
 // Takes what the socket has, sends what waits.
 void kl_ssh_wire_fill(kl_ssh_wire *wire, uint64_t now_ms);
 void kl_ssh_wire_flush(kl_ssh_wire *wire);
+// Whether there is input that libssh2 was not allowed to have yet.
+bool kl_ssh_wire_withholds(const kl_ssh_wire *wire);
 bool kl_ssh_wire_wants_input(const kl_ssh_wire *wire);
 bool kl_ssh_wire_has_output(const kl_ssh_wire *wire);
 // Whether a bulk writer should wait.
@@ -159,6 +163,9 @@ void kl_ssh_listens_fail(kl_ssh_session *session);
 // ssh_clock.c
 // Ends the session when its time is over or its host is gone; asks for signs of life.
 void kl_ssh_clocks_check(kl_ssh_session *session);
+// Whether the pump that runs has taken long; it goes on at the next turn.
+void kl_ssh_pump_begins(kl_ssh_session *session);
+bool kl_ssh_pump_is_long(const kl_ssh_session *session);
 // Whether sessions have had their share of this turn of the loop.
 bool kl_ssh_turn_is_spent(const kl_ssh_session *session);
 

@@ -8,10 +8,12 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define IN_MAX (1024 * 1024)
+#define IN_MAX (256 * 1024)
 #define OUT_FULL (256 * 1024)
 #define READ_SIZE (128 * 1024)
 #define OPENING_MAX 8192
+// libssh2 decrypts all that it can get before it returns; this is a third of a millisecond.
+#define ALLOWANCE (128 * 1024)
 
 static size_t pending(const kl_buf *buf, size_t at)
 {
@@ -41,16 +43,19 @@ void kl_ssh_wire_flush(kl_ssh_wire *wire)
     if (left == 0 || wire->error != 0)
         return;
     wire->out_at += send_now(wire, wire->out.data + wire->out_at, left);
-    if (wire->out_at == wire->out.length) {
+    if (wire->out_at >= OUT_FULL || wire->out_at == wire->out.length) { // may never be empty
+        kl_buf_shift(&wire->out, wire->out_at);
         wire->out_at = 0;
-        wire->out.length = 0;
     }
 }
 
 void kl_ssh_wire_fill(kl_ssh_wire *wire, uint64_t now_ms)
 {
-    if (wire->in_at == wire->in.length)
-        wire->in_at = wire->in.length = 0;
+    wire->allowance = ALLOWANCE;
+    if (wire->in_at >= ALLOWANCE || wire->in_at == wire->in.length) {
+        kl_buf_shift(&wire->in, wire->in_at);
+        wire->in_at = 0;
+    }
     while (wire->error == 0 && kl_ssh_wire_wants_input(wire)) {
         kl_buf_reserve(&wire->in, READ_SIZE);
         ssize_t n = recv(wire->fd, wire->in.data + wire->in.length, READ_SIZE, 0);
@@ -74,6 +79,11 @@ void kl_ssh_wire_fill(kl_ssh_wire *wire, uint64_t now_ms)
     // one-shot.
     int on = 1;
     setsockopt(wire->fd, IPPROTO_TCP, TCP_QUICKACK, &on, sizeof on);
+}
+
+bool kl_ssh_wire_withholds(const kl_ssh_wire *wire)
+{
+    return wire->allowance == 0 && pending(&wire->in, wire->in_at) > 0;
 }
 
 bool kl_ssh_wire_wants_input(const kl_ssh_wire *wire)
@@ -121,8 +131,13 @@ static ssize_t wire_receive(libssh2_socket_t fd, void *out, size_t size, int fla
         return -ECONNABORTED;
     if (length == 0)
         return wire->error == 0 ? -EAGAIN : -ECONNRESET;
+    if (wire->allowance == 0)
+        return -EAGAIN;
     if (length > size)
         length = size;
+    if (length > wire->allowance)
+        length = wire->allowance;
+    wire->allowance -= length;
     memcpy(out, wire->in.data + wire->in_at, length);
     wire->in_at += length;
     return (ssize_t)length;

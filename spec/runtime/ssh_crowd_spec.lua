@@ -41,10 +41,51 @@ describe("rt.ssh with many connections", function()
   end)
 
   it("holds the loop no longer while much data goes both ways", function()
-    local input = crypto.random(1 << 20):rep(8)
+    sshd.write(server.dir .. "/input", crypto.random(1 << 20):rep(8))
     local session <close> = assert(ssh.connect(server:options { key = key }))
     local meter <close> = timer.meter()
-    all(4, function() exec.run(session, "cat", { stdin = input, max_output = 1000 }) end)
-    assert.is_true(meter:longest() < 0.05, meter:longest())
+    all(4, function()
+      local done = assert(exec.run(session, "cat", {
+        stdin_file = server.dir .. "/input", max_output = 1000,
+      }))
+      assert.equal(0, done.code)
+    end)
+    assert.is_true(meter:longest() < 0.05, meter:longest()) -- 32 MB at once take half a second
+  end)
+
+  describe("whose host exchanges keys all the time", function()
+    local restless
+
+    lazy_setup(function() restless = sshd.start { config = "RekeyLimit 64K" } end)
+    lazy_teardown(function() restless:stop() end)
+
+    it("brings every byte both ways on four channels, never waiting for ever", function()
+      local input = crypto.random(1 << 20)
+      local digest = crypto.sha256(input)
+      local session <close> = assert(ssh.connect(restless:options()))
+      all(4, function()
+        local done = assert(exec.run(session, "cat", { stdin = input, max_output = 1 << 21 }))
+        assert.equal(digest, crypto.sha256(done.out))
+      end)
+    end)
+
+    it("ends in bounded time when it freezes in the middle of that", function()
+      for round = 1, 2 do
+        local session <close> = assert(ssh.connect(restless:options { keepalive = 1 }))
+        local running = task.spawn(function()
+          return exec.run(session, "cat", {
+            stdin = crypto.random(1 << 20):rep(64), max_output = 1000, timeout = 60,
+          })
+        end)
+        timer.sleep(0.05 * round)
+        restless:signal("STOP")
+        local started = timer.now()
+        local _, done, err = running:join()
+        restless:signal("CONT")
+        assert.is_nil(done)
+        assert.equal("unreachable", err.kind)
+        assert.is_true(timer.now() - started < 15)
+      end
+    end)
   end)
 end)

@@ -108,6 +108,7 @@ describe("rt.ssh, through another host,", function()
       child:join()
     end
     assert.equal("fine\n", exec.run(session, "echo fine").out)
+    session:close() -- and with it tunnels that wait for the target's goodbye
   end)
 
   describe("a forwarded port", function()
@@ -173,6 +174,7 @@ describe("rt.ssh, through another host,", function()
       assert.is_nil(answer)
       http.forget()
       assert.equal("fine\n", exec.run(session, "echo fine").out)
+      session:close()
     end)
 
     it("is refused for a port that is taken, and for nonsense", function()
