@@ -138,7 +138,8 @@ local function replay(run, spec, row, key)
     err.replayed = true
     error(err, 0)
   end
-  local result = secret.unseal(json.decode(row.result, BYTES).value)
+  local result = json.decode(row.result, BYTES).value
+  if row.result:find("\\u0001", 1, true) then result = secret.unseal(result) end
   if result == json.null then result = nil end
   emit(run, spec, "op.done", key,
     { replayed = true, seconds = 0, detail = spec.detail and spec.detail(result) })

@@ -229,7 +229,6 @@ local function reference(needle, from, to)
 end
 
 local function seal_text(text)
-  if not text:find("[^\1]", 1) and text == "" then return text end
   local out, done = {}, 0
   for _, place in ipairs(places(text)) do
     local from, to = math.max(place[1], done + 1), place[2]
@@ -243,12 +242,26 @@ local function seal_text(text)
   return table.concat(out)
 end
 
+---Tells whether sealing changes nothing: most values have no secret in them, and need no copy.
+local function is_plain(value, depth)
+  if type(value) == "string" then
+    return not value:find("\1", 1, true) and (#needles == 0 or #places(value) == 0)
+  end
+  if type(value) ~= "table" then return true end
+  if depth > 100 then return false end
+  for key, field in next, value do
+    if not is_plain(key, depth + 1) or not is_plain(field, depth + 1) then return false end
+  end
+  return true
+end
+
 ---Puts references in the place of every known secret in the texts of a value, in every form, so
 ---that a journal can keep it. Another process that knows the same secrets gets it back by `unseal`.
 ---@generic T
 ---@param value T
 ---@return T
 function secret.seal(value)
+  if is_plain(value, 0) then return value end
   return map_texts(value, seal_text)
 end
 

@@ -5,13 +5,9 @@ local error_ = require "kiln.error"
 
 local seal = {}
 
+---Texts of known lengths one after the other: no two lists give the same bytes.
 local function digest(...)
-  local parts = table.pack(...)
-  for index = 1, parts.n do
-    local text = tostring(parts[index] == nil and "" or parts[index])
-    parts[index] = ("%d:%s"):format(#text, text)
-  end
-  return crypto.sha256(table.concat(parts)):sub(1, 32)
+  return crypto.sha256(string.pack(("s4"):rep(select("#", ...)), ...)):sub(1, 32)
 end
 
 ---Seals a run's row.

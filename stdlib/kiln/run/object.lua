@@ -33,6 +33,7 @@ function Run:record(event)
   event.step = state.step and state.step.id
   if event.type == "op.start" and state.step then state.step.touched = true end
   event = secret.redact_fields(event)
+  if event.key and event.replayed then return event end -- the journal told it
   local text = json.encode(error_.plain_fields(event), { bytes = "replace" })
   self.store:event(self.id, event.key, event.type, text)
   return event
