@@ -182,6 +182,13 @@ function http.request(opts)
   return setmetatable(response, Response)
 end
 
+---Makes an answer's plain fields an answer again.
+---@param row table
+---@return kiln.http.Response
+function http.response(row)
+  return setmetatable(row, Response)
+end
+
 local function shorthand(method, url, opts)
   local request = { method = method, url = url }
   for name, value in pairs(opts or {}) do request[name] = value end

@@ -5,6 +5,7 @@
 local crypto = require "rt.crypto"
 local host = require "rt.host"
 local error_ = require "kiln.error"
+local journaled = require "kiln.journaled"
 local op = require "kiln.op"
 local scope = require "kiln.scope"
 
@@ -130,7 +131,10 @@ local function sandboxed_require(env, read_source, show)
   return function(name)
     if type(name) ~= "string" then error("require: a module's name is a string", 2) end
     if loaded[name] ~= nil and loaded[name] ~= true then return loaded[name] end
-    if name:find("^kiln%.") then return require(name) end
+    if name:find("^kiln%.") then
+      loaded[name] = journaled.require(name)
+      return loaded[name]
+    end
     if name:find("^rt%.") or name:find("^providers%.") then
       error_.raise {
         kind = "usage",

@@ -1,0 +1,91 @@
+---Modules as recipes see them: what reaches the world is an operation, so a resumed run gets the
+---answers that the first one got, and sends nothing twice.
+local error_ = require "kiln.error"
+local op = require "kiln.op"
+
+local journaled = {}
+
+local classes = {
+  GET = "read", HEAD = "read", OPTIONS = "read", PUT = "idempotent", DELETE = "idempotent",
+}
+
+---What a request depends on, as a journal can keep it: secrets as their mark, no functions.
+local function plain(value, name)
+  local kind = type(value)
+  if kind == "function" then
+    error_.raise { kind = "usage",
+      message = ("kiln.http: '%s' is a function: a journal cannot keep it; wrap the request in an "
+        .. "operation of its own (kiln.op)"):format(name) }
+  end
+  if kind == "userdata" then return tostring(value) end
+  if kind ~= "table" then return value end
+  local copy = {}
+  for key, item in pairs(value) do copy[key] = plain(item, name .. "." .. tostring(key)) end
+  return copy
+end
+
+local function request(http, opts)
+  local method = (opts.method or "GET"):upper()
+  local class = classes[method] or "adopt"
+  local where = tostring(opts.url):gsub("[?#].*$", ""):gsub("^(%a+://)[^/]*@", "%1")
+  local row = op.call {
+    name = method .. " " .. where, class = class, args = plain(opts, "request"),
+    perform = function()
+      local answer = http.request(opts)
+      return {
+        status = answer.status, headers = answer.headers, body = answer.body,
+        seconds = answer.seconds, attempts = answer.attempts, url = answer.url,
+      }
+    end,
+    settle = class == "adopt" and function()
+      error_.raise { kind = "in_doubt", message = ("%s %s was cut off, and kiln cannot know "
+        .. "whether it took effect: look there, then abort this run and start anew")
+        :format(method, where) }
+    end or nil,
+  }
+  return http.response(row)
+end
+
+local function face_of_http()
+  local http = require "kiln.http"
+  local face = setmetatable({}, { __index = http })
+  ---Sends a request as an operation; otherwise as `kiln.http.request`.
+  function face.request(opts) return request(http, opts) end
+  for _, method in ipairs { "GET", "POST", "PUT", "DELETE" } do
+    face[method:lower()] = function(url, opts)
+      local all = { method = method, url = url }
+      for name, value in pairs(opts or {}) do all[name] = value end
+      return request(http, all)
+    end
+  end
+  return face
+end
+
+local function face_of_probe()
+  local probe = require "kiln.probe"
+  local face = setmetatable({}, { __index = probe })
+  for _, kind in ipairs { "http", "tcp" } do
+    face[kind] = function(opts)
+      return op.call {
+        name = ("probe %s %s"):format(kind, opts.url
+          or ("%s:%s"):format(opts.host, opts.port or "")),
+        class = "read", quiet = true,
+        args = { url = opts.url, host = opts.host, port = opts.port, path = opts.path },
+        perform = function() return probe[kind](opts) end,
+      }
+    end
+  end
+  return face
+end
+
+local faces = { ["kiln.http"] = face_of_http, ["kiln.probe"] = face_of_probe }
+
+---Gives a module for a recipe.
+---@param name string "kiln.http"
+---@return any
+function journaled.require(name)
+  local face = faces[name]
+  return face and face() or require(name)
+end
+
+return journaled
