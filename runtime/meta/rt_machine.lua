@@ -2,8 +2,8 @@
 
 ---Local machines: Linux from a root file system, in namespaces of its own, with systemd as PID 1.
 ---They live on when kiln ends. `dir` is the site's folder: its images, machines and network.
----Failures: denied (another user's site), unsupported, not_found, exists, invalid, limit, exit, io, timeout. A
----cancelled call is left, not undone.
+---Failures: denied (another user's site), unsupported, not_found, exists, invalid, limit, exit, io,
+---timeout. A cancelled call is left, not undone.
 local machine = {}
 
 ---@class rt.machine.Row

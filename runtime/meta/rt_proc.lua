@@ -74,7 +74,8 @@ function proc.getenv(name) end
 function proc.environ() end
 
 ---Watches for SIGINT, SIGTERM and SIGHUP. The first one is told by `next`; the second ends the
----program at once with the status, whatever it is doing, and gives the terminal back. One at a time.
+---program at once with the status, whatever it is doing, and gives the terminal back. One at a
+---time.
 ---@param status integer
 ---@return rt.proc.Interrupts
 function proc.interrupts(status) end
@@ -87,8 +88,8 @@ local Interrupts = {}
 ---@return string? name "INT", "TERM" or "HUP"; nothing when it was closed
 function Interrupts:next() end
 
----Ends the watch: from now on the signals have no effect, since what there was to stop has ended and
----the program is about to. May run twice.
+---Ends the watch: from now on the signals have no effect, since what there was to stop has ended
+---and the program is about to. May run twice.
 function Interrupts:close() end
 
 ---@class rt.proc.Child

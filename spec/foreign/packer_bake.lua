@@ -12,7 +12,8 @@ local simulator = require "spec.support.simulator"
 local tree = assert(fs.cwd())
 
 ---A template as the builder's documentation has it (developer.hashicorp.com/packer, builder
----"digitalocean"). Of this environment are only `api_url` and the service that is built from the example's source.
+---"digitalocean"). Of this environment are only `api_url` and the service that is built from the
+---example's source.
 local template = [[
 {
   "variables": { "token": "{{env `DIGITALOCEAN_API_TOKEN`}}", "version": "v1" },

@@ -33,13 +33,14 @@ return app
 ]]
 
 describe("kiln.http in a recipe", function()
-  local released
+  local released, ended
 
   local function serve()
-    released = false
+    released, ended = false, false
     return web.start(function(request, count)
       if request.path == "/slow" then
         repeat timer.sleep(0.02) until released
+        ended = true
       end
       return { status = 200, body = ('{"count":%d}'):format(count) }
     end)
@@ -91,5 +92,6 @@ describe("kiln.http in a recipe", function()
     assert.matches("POST http://127.0.0.1:%d+/slow was cut off", resumed.error.message)
     assert.equal(1, #server.seen)
     released = true
+    repeat timer.sleep(0.05) until ended
   end)
 end)

@@ -1,5 +1,5 @@
----The folder in which a simulator's local machines live: its own, gone when the simulator ends. What
----a killed one left is removed by the next.
+---The folder in which a simulator's local machines live: its own, gone when the simulator ends.
+---What a killed one left is removed by the next.
 local fs = require "rt.fs"
 local proc = require "rt.proc"
 local rt_machine = require "rt.machine"
