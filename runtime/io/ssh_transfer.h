@@ -13,7 +13,8 @@ typedef struct kl_ssh_transfer kl_ssh_transfer;
 
 typedef struct kl_ssh_transferred {
     uint64_t bytes;
-    char sha256[65]; // of a tree: of the list of its files' sums
+    uint64_t resumed; // of them, those that an earlier upload had brought
+    char sha256[65];  // of a tree: of the list of its files' sums
 } kl_ssh_transferred;
 
 // Called once, unless closed before; the transfer is gone afterwards. Kinds: not_found denied
@@ -28,6 +29,7 @@ typedef struct kl_ssh_upload {
     const char *target;   // directories above it are made
     const char *mode;     // "0644"; not for trees
     const char *owner;    // "user", "user:group" or NULL
+    bool resume;          // files: what arrived of an interrupted upload stays, and is gone on with
     bool replace;         // trees: what is at the target goes away; else files are added to it
     char *const *exclude; // trees: as kl_tar_tree_open takes it; borrowed during the call
     double timeout;

@@ -7,6 +7,7 @@ local transfer = {}
 
 ---@class rt.transfer.Result
 ---@field bytes integer of all files
+---@field resumed integer of them, those that an interrupted upload had brought
 ---@field sha256 string in hex; of a tree: of the sorted list of its files' sums
 
 ---@class rt.transfer.Upload
@@ -14,6 +15,8 @@ local transfer = {}
 ---@field content? string|userdata text, or a secret
 ---@field target string
 ---@field mode? string octal ("0644")
+---@field resume? boolean what arrived of an interrupted upload stays beside the target, and the next
+---  one of the same source goes on there (false)
 ---@field owner? string "user:group" (who logged in)
 ---@field timeout? number seconds (600)
 

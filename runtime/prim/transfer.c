@@ -30,9 +30,11 @@ static int transfer_push(lua_State *L, kl_op *op)
     const transfer_op *self = (const transfer_op *)op;
     if (kl_failed(&self->failure))
         return kl_fail(L, &self->failure);
-    lua_createtable(L, 0, 2);
+    lua_createtable(L, 0, 3);
     lua_pushinteger(L, (lua_Integer)self->result.bytes);
     lua_setfield(L, -2, "bytes");
+    lua_pushinteger(L, (lua_Integer)self->result.resumed);
+    lua_setfield(L, -2, "resumed");
     lua_pushstring(L, self->result.sha256);
     lua_setfield(L, -2, "sha256");
     return 1;
@@ -98,6 +100,8 @@ static int transfer_upload(lua_State *L)
     upload.target = need_target(&opts);
     upload.mode = kl_opts_string(&opts, "mode", "0644");
     check_mode(L, upload.mode);
+    upload.resume = kl_opts_boolean(&opts, "resume", false);
+    luaL_argcheck(L, !upload.resume || upload.source != NULL, 2, "option 'resume' needs 'source'");
     upload.owner = kl_opts_string(&opts, "owner", NULL);
     upload.timeout = read_timeout(&opts);
     kl_opts_end(&opts);

@@ -186,6 +186,49 @@ describe("rt.transfer", function()
       alarm:join()
     end)
 
+    it("goes on with what an interrupted upload had brought, and takes nothing wrong", function()
+      local bytes = crypto.random(1024 * 1024):rep(24)
+      assert(fs.write(here .. "/big", bytes))
+      local options = { source = here .. "/big", target = there .. "/f", resume = true,
+        mode = "0400" }
+      local function part()
+        local name = names(there):match("f%.kiln%-part%-%x+")
+        return name and there .. "/" .. name
+      end
+      local function interrupt()
+        local own <close> = assert(ssh.connect(server:options()))
+        local child = task.spawn(function() return transfer.upload(own, options) end)
+        while not part() or fs.stat(part()).size < 3000000 do timer.sleep(0.002) end
+        own:close()
+        assert.equal("cancelled", select(3, child:join()).kind)
+        local size
+        repeat -- the host writes what it has
+          size = fs.stat(part()).size
+          timer.sleep(0.1)
+        until size == fs.stat(part()).size
+        return size
+      end
+      local there_already = interrupt()
+      assert.is_true(there_already >= 3000000 and there_already < #bytes)
+      local done = assert(transfer.upload(session, options))
+      assert.same({ #bytes, there_already, crypto.sha256(bytes) },
+        { done.bytes, done.resumed, done.sha256 })
+      assert.is_true(fs.read(there .. "/f") == bytes)
+      assert.equal("f", names(there))
+      assert.equal("0400", fs.stat(there .. "/f").mode)
+      interrupt() -- and somebody changes what lies there
+      local file = assert(io.open(part(), "r+b"))
+      file:write("changed")
+      file:close()
+      fails("io", transfer.upload(session, options))
+      assert.equal("f", names(there))
+      done = assert(transfer.upload(session, options))
+      assert.equal(0, done.resumed)
+      assert.has_error(function()
+        transfer.upload(session, { content = "x", target = there .. "/g", resume = true })
+      end)
+    end)
+
     it("runs several at once on one connection", function()
       local tasks = {}
       for i = 1, 12 do

@@ -168,6 +168,8 @@ end
 ---@field mode? string of a file ("0644")
 ---@field owner? string "user:group" (who logged in)
 ---@field replace? boolean a folder's old content goes away (false)
+---@field resume? boolean what arrived of a file's interrupted upload stays beside the target, and
+---  the next one goes on there (false)
 ---@field exclude? string[] patterns of what of a folder stays here: ".git", "*.o", "/build/"
 ---@field timeout? number seconds (600)
 
@@ -190,7 +192,7 @@ function Session:upload(source, target, opts)
   end
   return check(self, transfer.upload(self.session, {
     source = source, target = target, mode = opts.mode, owner = opts.owner,
-    timeout = opts.timeout,
+    resume = opts.resume, timeout = opts.timeout,
   }))
 end
 
