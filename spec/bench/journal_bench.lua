@@ -1,5 +1,5 @@
----What the journal costs: operations with durable intents and outcomes beside plain inserts, replay;
----how time, memory and file grow with the number of operations and of tasks.
+---What the journal costs: operations with durable intents and outcomes beside plain inserts,
+---replay; how time, memory and file grow with the number of operations and of tasks.
 ---Run: `build/release/kiln lua spec/bench/journal_bench.lua`
 local fs = require "rt.fs"
 local journal = require "rt.journal"
