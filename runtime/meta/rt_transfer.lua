@@ -16,8 +16,7 @@ local transfer = {}
 ---@field target string
 ---@field mode? string octal ("0644")
 ---@field resume? boolean what arrived of an interrupted upload stays beside the target, and the
----  next
----  one of the same source goes on there (false)
+---  next one of the same source goes on there (false)
 ---@field owner? string "user:group" (who logged in)
 ---@field timeout? number seconds (600)
 
