@@ -107,7 +107,7 @@ exit $status
 ]]
 
 ---Where mmdebstrap works. For an ordinary user it works as one of the user's other ids, which must
----able to come there, and a home is often closed; and only such an id may remove what it left.
+---be able to come there, and a home is often closed; and only such an id may remove what it left.
 local function scratch(folder)
   local uid = proc.info().uid
   if uid == 0 then return folder .. "/scratch", "" end
