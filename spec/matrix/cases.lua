@@ -1,6 +1,7 @@
 ---Cases of the kill matrix: a scenario, a point to die at, what follows, what must hold then.
 local json = require "rt.json"
 local run = require "kiln.run"
+local timer = require "rt.timer"
 local store_ = require "kiln.store"
 local cloud = require "spec.matrix.cloud"
 local death = require "spec.matrix.death"
@@ -65,14 +66,18 @@ end
 
 ---An undisturbed run: its points, and the state that every other one must reach.
 ---@param name string
----@return { points: string[], start: table, final: table }
+---@return { points: string[], requests: table[], start: table, final: table }
 function cases.count(name)
   local scenario = cases.scenarios[name]
   local world = prepare(scenario)
+  local before = #world.seen
   death.live(nil)
   local made = start(world, scenario.version)
   assert(made.status == scenario.ends, said(made))
-  local found = { points = death.seen, start = world.start, final = state_of(world) }
+  local found = {
+    points = death.seen, start = world.start, final = state_of(world),
+    requests = table.move(world.seen, before + 1, #world.seen, 1, {}),
+  }
   world:close()
   return found
 end
@@ -86,9 +91,9 @@ local function left_by(world)
   return open_ and row.id or nil, row
 end
 
-local function problems_of(world, allowed)
+local function problems_of(world, allowed, state)
   local found = {}
-  local state = state_of(world)
+  state = state or state_of(world)
   local text, matches = json.encode(state), false
   for _, wanted in ipairs(allowed) do matches = matches or json.encode(wanted) == text end
   if not matches then found[1] = cloud.differ(allowed[1], state) end
@@ -176,6 +181,68 @@ function cases.run(name, known, at, how, second)
   for _, problem in ipairs(problems_of(world, allowed)) do found[#found + 1] = problem end
   world:close()
   return found
+end
+
+---What a rolled back run may leave: what was there, its image, the address.
+local function undone(known)
+  local with = with_image(known.start, known.final)
+  return { known.start, with, with_address(known.start), with_address(with) }
+end
+
+---The state without what a failed run could not take away, because the cloud would not answer: the
+---ledger keeps it as an intent, and `kiln gc` removes it.
+local function without_intents(world)
+  local state = state_of(world)
+  local store <close> = open(world)
+  local left = 0
+  for _, row in ipairs(store:ledger { state = "intent" }) do
+    local list = row.kind == "image" and state.images or row.kind == "machine" and state.droplets
+    for place, text in ipairs(list or {}) do
+      if text:match("^%S+") == row.name then
+        table.remove(list, place)
+        left = left + 1
+        break
+      end
+    end
+  end
+  return state, left
+end
+
+---Runs a scenario with a fault placed on one of its requests. It may end as it does without; or
+---failed with all as before; or stopped, and then go on to its end.
+---@param name string of the scenario
+---@param known table from `cases.count`
+---@param fault kiln.do.sim.Fault
+---@return string[] problems none: everything holds
+---@return string status how it ended
+function cases.fault(name, known, fault)
+  local scenario = cases.scenarios[name]
+  local world = prepare(scenario)
+  world.sim.faults:place(fault)
+  death.live(nil)
+  local made = start(world, scenario.version)
+  local status, found = made.status, {}
+  local ends = status
+  if status == "stopped" then
+    local id = left_by(world)
+    local again = go_on(world, id, "resume")
+    ends, status = again.status, "stopped, then " .. again.status
+    if ends == "stopped" then found[1] = "stopped again: " .. said(again) end
+  end
+  local failed = ends ~= scenario.ends
+  if failed and ends ~= "rolled_back" and ends ~= "failed" then found[#found + 1] = said(made) end
+  local allowed = failed and undone(known) or { known.final }
+  if not failed and ends == "rolled_back" then
+    for _, one in ipairs(undone(known)) do allowed[#allowed + 1] = one end
+  end
+  timer.sleep(3600) -- what was on its way has come, or gone
+  local state, left = without_intents(world)
+  for _, problem in ipairs(problems_of(world, allowed, state)) do found[#found + 1] = problem end
+  if left > 0 and ends == "done" then found[#found + 1] = "done, and left something behind" end
+  if left > 0 then status = status .. " with something left to gc" end
+  if #found > 0 then found[#found + 1] = "ended " .. said(made) end
+  world:close()
+  return found, status
 end
 
 return cases

@@ -14,6 +14,7 @@ local cloud = {}
 ---@class spec.Cloud
 ---@field dir string the project
 ---@field lost string[] moments at which the service did not answer
+---@field seen { method: string, path: string }[] every request so far
 local Cloud = {}
 Cloud.__index = Cloud
 
@@ -23,7 +24,7 @@ local epoch = 1780000000
 ---@param opts? { faults: table[]? }
 ---@return spec.Cloud
 function cloud.new(opts)
-  local self = setmetatable({ dir = assert(fs.temp_dir()), lost = {}, requests = 0 }, Cloud)
+  local self = setmetatable({ dir = assert(fs.temp_dir()), lost = {}, seen = {} }, Cloud)
   local started = timer.now()
   self.sim = sim.new {
     clock = function() return epoch + timer.now() - started end,
@@ -63,6 +64,7 @@ end
 
 ---Called with every request: once in service, always in service.
 function Cloud:look(seen)
+  self.seen[#self.seen + 1] = seen
   if self.in_service and not self:serves() then
     self.lost[#self.lost + 1] = seen.method .. " " .. seen.path
   end

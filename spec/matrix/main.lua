@@ -4,6 +4,8 @@
 ---  kiln lua spec/matrix/main.lua all            every point
 ---  kiln lua spec/matrix/main.lua short          every 37th
 ---  kiln lua spec/matrix/main.lua swap 17 abort  one case; `swap 17 resume 3` dies again at 3
+---  kiln lua spec/matrix/main.lua faults         a fault of every kind at every request instead
+---  kiln lua spec/matrix/main.lua faults swap 17 one of these; `faults short` every 97th
 local timer = require "rt.timer"
 local death = require "spec.matrix.death"
 
@@ -28,6 +30,13 @@ end
 
 local names = { "deploy", "swap", "third", "failing" }
 local word = arg[1] or "short"
+if word == "faults" then
+  local one = cases.scenarios[arg[2]] and arg[2]
+  local holds = require("spec.matrix.faults").run(one and { one } or names,
+    arg[2] == "short" and 97 or 1, tonumber(arg[3]))
+  timer.real()
+  os.exit(holds and 0 or 1)
+end
 local single = cases.scenarios[word] and tonumber(arg[2])
 if single then
   local known = cases.count(word)

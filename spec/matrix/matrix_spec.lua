@@ -1,7 +1,7 @@
 local fs = require "rt.fs"
 local proc = require "rt.proc"
 
-describe("a run that is killed", function()
+describe("a run in the matrix", function()
   local function matrix(...)
     return assert(proc.run {
       argv = { assert(fs.realpath("/proc/self/exe")), "lua", "spec/matrix/main.lua", ... },
@@ -9,11 +9,18 @@ describe("a run that is killed", function()
     })
   end
 
-  it("resumes to its end, or aborts to its start, wherever that was", function()
+  it("is killed, and resumes to its end or aborts to its start, wherever that was", function()
     local done = matrix "short"
     assert.equal(0, done.code, done.out .. done.err)
     assert.matches("kill matrix: %d+ resumed, %d+ aborted, %d+ killed twice; 0 failed", done.out)
     io.stdout:write("\n", done.out:match("kill matrix: [^\n]*"), "\n")
+  end)
+
+  it("meets a cloud that fails, and ends well, undone, or able to go on", function()
+    local done = matrix("faults", "short")
+    assert.equal(0, done.code, done.out .. done.err)
+    assert.matches("fault matrix: %d+ cases: .*; 0 failed", done.out)
+    io.stdout:write("\n", done.out:match("fault matrix: [^\n]*"), "\n")
   end)
 
   it("is killed at one place again by one line", function()

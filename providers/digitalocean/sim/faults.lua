@@ -21,7 +21,8 @@ local faults = {}
 ---@field retry_after? number
 ---@field after? boolean the request takes effect before it is answered so (false)
 
----Every kind of fault. `on`: "any" request, one that `create`s, or one that starts an `action`.
+---Every kind of fault. `on`: "any" request, one that may "change" something (no GET), one that
+---"create"s, or one that starts an "action".
 ---`effect`: whether the request does what it asks. `example` is complete but for its place.
 ---@type { kind: string, on: string, effect: boolean, what: string, example: table }[]
 faults.catalogue = {
@@ -42,11 +43,11 @@ faults.catalogue = {
     what = "401, as for a token that was revoked in the middle" },
   { kind = "delay", on = "any", effect = true, example = { kind = "delay", seconds = 20 },
     what = "the answer comes `seconds` later" },
-  { kind = "pending", on = "any", effect = false, example = { kind = "pending" },
+  { kind = "pending", on = "change", effect = false, example = { kind = "pending" },
     what = "422: an event of the same resource runs" },
-  { kind = "try_again", on = "any", effect = false, example = { kind = "try_again" },
+  { kind = "try_again", on = "change", effect = false, example = { kind = "try_again" },
     what = "422 that asks to try again" },
-  { kind = "busy", on = "any", effect = false, example = { kind = "busy" },
+  { kind = "busy", on = "change", effect = false, example = { kind = "busy" },
     what = "403: the load balancer processes previous actions" },
   { kind = "unseen", on = "create", effect = true, example = { kind = "unseen", seconds = 5 },
     what = "what was created answers 404, and is in no list, for `seconds`" },

@@ -29,6 +29,7 @@ settings.gaps = {
   "load balancers: no traffic passes, health of back ends is not in the API either",
   "firewalls are kept and shown, nothing is filtered",
   "domains: records are kept, no name server answers; the SOA serial does not grow",
+  "the metadata service at 169.254.169.254",
   "prices, invoices and quotas other than the listed limits",
   "the rate limit counts requests of all tokens together",
 }
