@@ -30,16 +30,19 @@ function Tags:make(name)
   self.made[name] = true
 end
 
----Puts a tag on a thing, or takes it off.
+---Puts a tag on things, or takes it off.
 ---@async
 ---@param method "POST"|"DELETE"
 ---@param name string
 ---@param kind "droplet"|"image"|"volume"
----@param id string
-function Tags:resource(method, name, kind, id)
-  self.api:call(method, ("/v2/tags/%s/resources"):format(name), {
-    resources = { { resource_id = tostring(id), resource_type = kind } },
-  }, { safe = true })
+---@param ids string[]
+function Tags:resources(method, name, kind, ids)
+  local resources = json.array {}
+  for index, id in ipairs(ids) do
+    resources[index] = { resource_id = tostring(id), resource_type = kind }
+  end
+  self.api:call(method, ("/v2/tags/%s/resources"):format(name), { resources = resources },
+    { safe = true })
 end
 
 ---@class kiln.digitalocean.Keys

@@ -1,10 +1,9 @@
----Load balancers: found by name, members by id up to ten or by tag above, one change at a time.
+---Load balancers: found by name, members by id up to five or by tag above, one change at a time.
 ---
 ---https://docs.digitalocean.com/products/networking/load-balancers/details/limits/. A PUT replaces
 ---everything that it does not repeat, so members change by POST and DELETE only. The API does not
 ---tell which members are healthy: that is asked from outside, by the recipe's probes.
 local json = require "kiln.json"
-local scope = require "kiln.scope"
 local ticker = require "kiln.ticker"
 local error_ = require "kiln.error"
 local create = require "providers.digitalocean.create"
@@ -12,7 +11,7 @@ local naming = require "providers.digitalocean.naming"
 
 local balancers = {}
 
-local most_by_id = 10
+local most_by_id = 5 -- ten are allowed, and during a swap the old and the new are members
 local busy_within = 300 -- seconds that changes before ours may take
 
 local function number_list(ids)
@@ -67,7 +66,7 @@ end
 ---@async
 ---@param self kiln.digitalocean.Driver
 ---@param spec { name: string, port: integer?, target_port: integer?, health: table?,
----  count: integer? } how many members it will have; above ten they are found by tag
+---  count: integer? } how many members it will have; above five they are found by tag
 ---@return table balancer
 function balancers.create(self, spec)
   local there = balancers.find(self, spec.name)
@@ -109,7 +108,7 @@ end
 
 local function change_tags(self, method, tag, ids)
   self.tags:make(tag)
-  scope.all(ids, function(id) self.tags:resource(method, tag, "droplet", id) end, { at_once = 8 })
+  if #ids > 0 then self.tags:resources(method, tag, "droplet", ids) end
 end
 
 local function difference(list, without)

@@ -32,6 +32,14 @@ function droplets.row(droplet)
   }
 end
 
+---Notes what messages and the end of a droplet need, wherever one is seen.
+local function remember(self, droplet)
+  local row = droplets.row(droplet)
+  self.names[droplet.id] = row.name
+  self.token_tags[droplet.id] = row.token and naming.token_tag(row.token, row.name) or false
+  return row
+end
+
 local function sorted(rows)
   table.sort(rows, function(a, b)
     if a.created ~= b.created then return (a.created or 0) < (b.created or 0) end
@@ -51,7 +59,7 @@ function droplets.list(self, filter)
   local valued = filter and filter.tag and filter.tag:find("=", 1, true)
   local rows = {}
   for id, droplet in pairs(self.wait:droplets()) do
-    local row = droplets.row(droplet)
+    local row = remember(self, droplet)
     local has = key == nil or row.tags[key] ~= nil and (not valued or row.tags[key] == value)
     if has and not self.leaving[id] then rows[#rows + 1] = row end
   end
@@ -146,8 +154,7 @@ local function create_some(self, specs)
     read = function(answer)
       local made = {}
       for index, droplet in ipairs(answer.droplets or { answer.droplet }) do
-        made[index] = droplets.row(droplet)
-        self.names[droplet.id] = droplet.name
+        made[index] = remember(self, droplet)
       end
       return made
     end,
@@ -287,14 +294,15 @@ end
 function droplets.destroy(self, id)
   local number = number_of(id)
   if not number or self.leaving[number] then return end
-  local answer = self.api:find("/v2/droplets/" .. number)
-  if not answer then return end
+  if self.token_tags[number] == nil then
+    local answer = self.api:find("/v2/droplets/" .. number)
+    if not answer then return end
+    remember(self, answer.droplet)
+  end
   self.api:delete("/v2/droplets/" .. number)
   self.leaving[number] = true
-  local row = droplets.row(answer.droplet)
-  if row.token then
-    self.api:delete("/v2/tags/" .. naming.token_tag(row.token, row.name))
-  end
+  local tag = self.token_tags[number]
+  if tag then self.api:delete("/v2/tags/" .. tag) end
 end
 
 return droplets

@@ -131,7 +131,7 @@ end
 ---unknown one.
 local function attach(self, id, tags)
   scope.all(tags, function(tag)
-    self.tags:resource("POST", tag, "image", id)
+    self.tags:resources("POST", tag, "image", { id })
   end, { at_once = 8 })
 end
 

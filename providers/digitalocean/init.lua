@@ -70,7 +70,7 @@ function digitalocean.new(options)
     name = "digitalocean", capabilities = capabilities, api = client, wait = wait.new(client),
     tags = account.tags(client), keys = account.keys(client),
     project = account.project(client, options.project),
-    names = {}, -- of droplets that this driver made, by id
+    names = {}, token_tags = {}, -- of the droplets that were seen, by id
     leaving = {}, -- what is being destroyed: the API shows it for a while longer
     options = {
       region = options.region or from_environment("DIGITALOCEAN_REGION", "fra1"),
