@@ -1,5 +1,6 @@
 ---The store's part on releases: which one serves, which ones are kept.
 local timer = require "rt.timer"
+local secret = require "kiln.secret"
 
 ---Adds the methods to the store's class.
 ---@param Store table
@@ -11,16 +12,17 @@ return function(Store, exec, atomic)
   ---@param row { run: string, service: string, env: string, version: string, image: string,
   ---  colour: string, kept_until: number, data: string } data as JSON
   function Store:release_promote(row)
+    local data = secret.redact(row.data) -- for reports and rollbacks, which need no secret
     atomic(self, function()
       self:hold()
       local again = exec(self, [[SELECT id FROM releases WHERE run = ?1 AND service = ?2
-        AND env = ?3 AND data = ?4]], row.run, row.service, row.env, row.data)[1]
+        AND env = ?3 AND data = ?4]], row.run, row.service, row.env, data)[1]
       if again then return end
       exec(self, [[UPDATE releases SET state = 'kept', kept_until = ?3 WHERE service = ?1
         AND env = ?2 AND state = 'serving']], row.service, row.env, row.kept_until)
       exec(self, [[INSERT INTO releases (run, service, env, version, image, colour, state, data,
         created) VALUES (?1, ?2, ?3, ?4, ?5, ?6, 'serving', ?7, ?8)]], row.run, row.service,
-        row.env, row.version, row.image, row.colour, row.data, timer.time())
+        row.env, row.version, row.image, row.colour, data, timer.time())
     end)
   end
 
