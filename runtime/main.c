@@ -1,4 +1,5 @@
 // argv to the host, nothing else.
+#include "base/ending.h"
 #include "host/host.h"
 #include "io/machine.h"
 
@@ -6,7 +7,9 @@
 
 int main(int argc, char **argv)
 {
-    if (argc > 2 && strcmp(argv[1], "__machine") == 0) // a helper that works for rt.machine
+    if (argc > 2 && strcmp(argv[1], "__machine") == 0) { // a helper that works for rt.machine
+        kl_core_dump(true);
         return kl_machine_main(argc, argv);
+    }
     return kl_host_main(argc, argv);
 }

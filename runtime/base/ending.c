@@ -1,9 +1,11 @@
 // Ending the program at once.
 #include "base/ending.h"
 
+#include <fcntl.h>
 #include <signal.h>
 #include <stddef.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 static struct termios terminal;
@@ -16,6 +18,21 @@ void kl_ending_terminal(int fd, const struct termios *before)
         return;
     terminal = *before;
     terminal_fd = fd;
+}
+
+void kl_core_dump(bool wanted)
+{
+    const char *filter = wanted ? "0x33" : "0"; // 0x33: the kernel's default
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_CORE, &limit) == 0) {
+        limit.rlim_cur = wanted ? limit.rlim_max : 0;
+        setrlimit(RLIMIT_CORE, &limit);
+    }
+    int file = open("/proc/self/coredump_filter", O_WRONLY | O_CLOEXEC);
+    if (file < 0)
+        return;
+    (void)!write(file, filter, strlen(filter));
+    close(file);
 }
 
 void kl_end_now(int status, const char *text)

@@ -3,11 +3,18 @@
 #ifndef KL_BASE_ENDING_H
 #define KL_BASE_ENDING_H
 
+#include <stdbool.h>
 #include <termios.h>
 
 // From now on an ending at once gives these settings back to the terminal. NULL: nothing to give
 // back. Copies.
 void kl_ending_terminal(int fd, const struct termios *before);
+
+// Whether a crash leaves the memory in a core dump. Kiln's has secrets in it: without a core limit
+// the kernel writes none, and a handler that it pipes to gets one without memory (core(5)). Not
+// PR_SET_DUMPABLE: that would take /proc/self away from who is not root. Programs that kiln starts
+// inherit it; machines get the kernel's default back.
+void kl_core_dump(bool wanted);
 
 // Writes the text to standard error and exits. Async-signal-safe; runs no destructors.
 _Noreturn void kl_end_now(int status, const char *text);

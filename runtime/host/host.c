@@ -1,9 +1,9 @@
 // The host: a Lua state with kiln's modules in it, and the program that runs there.
 #include "host/host.h"
 
+#include "base/ending.h"
 #include "bridge/sched.h"
 
-#include <fcntl.h>
 #include <lauxlib.h>
 #include <lualib.h>
 #include <signal.h>
@@ -11,7 +11,6 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/resource.h>
-#include <unistd.h>
 
 enum { FEWEST_DESCRIPTORS = 10 };
 
@@ -97,26 +96,9 @@ static bool has_descriptors(void)
     return getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur >= FEWEST_DESCRIPTORS;
 }
 
-// Memory has secrets in it. Without a core limit the kernel writes no core; a handler that it pipes
-// to gets one without memory. Not PR_SET_DUMPABLE: it would take /proc/self away from who is not
-// root. Programs that kiln starts inherit both, and may raise the limit again.
-static void write_no_core(void)
-{
-    struct rlimit limit;
-    if (getrlimit(RLIMIT_CORE, &limit) == 0) {
-        limit.rlim_cur = 0;
-        setrlimit(RLIMIT_CORE, &limit);
-    }
-    int filter = open("/proc/self/coredump_filter", O_WRONLY | O_CLOEXEC); // core(5)
-    if (filter < 0)
-        return;
-    (void)!write(filter, "0", 1);
-    close(filter);
-}
-
 int kl_host_main(int argc, char **argv)
 {
-    write_no_core();
+    kl_core_dump(false);
     uv_loop_t loop;
     int code = has_descriptors() ? uv_loop_init(&loop) : UV_EMFILE;
     if (code != 0)
