@@ -88,7 +88,9 @@ local shown = {}
 shown["run.start"] = function(self, event)
   local parts = { "run " .. event.run:sub(1, 4), event.name, event.entry, event.cloud }
   local names = {}
-  for name in pairs(event.args or {}) do names[#names + 1] = name end
+  for name, value in pairs(event.args or {}) do
+    if value ~= "" then names[#names + 1] = name end
+  end
   table.sort(names)
   for _, name in ipairs(names) do
     parts[#parts + 1] = ("%s %s"):format(name, tostring(event.args[name]))
