@@ -41,8 +41,10 @@ describe("a key of rt.ssh", function()
             }
             assert.is_nil(err)
             assert.equal(public:match("^(%S+ %S+)"), key:public())
-            server:authorize(public)
-            assert_works(key)
+            if passphrase ~= "" or format == "" then
+              server:authorize(public)
+              assert_works(key)
+            end
           end
         end
       end
