@@ -15,7 +15,10 @@
 static const char script[] = "export LC_ALL=C\n"
                              "[ -e \"$1\" ] || { echo 'no such file on the host' >&2; exit 81; }\n"
                              "[ -f \"$1\" ] || { echo 'not a regular file' >&2; exit 82; }\n"
-                             "sha256sum < \"$1\" >&2 && exec cat -- \"$1\"\n";
+                             "if command -v openssl > /dev/null\n" // ten times as fast
+                             "then openssl dgst -sha256 -r < \"$1\" >&2\n"
+                             "else sha256sum < \"$1\" >&2\n"
+                             "fi && exec cat -- \"$1\"\n";
 
 typedef struct file_download {
     kl_ssh_transfer transfer;

@@ -187,7 +187,7 @@ describe("rt.transfer", function()
     end)
 
     it("goes on with what an interrupted upload had brought, and takes nothing wrong", function()
-      local bytes = crypto.random(1024 * 1024):rep(24)
+      local bytes = crypto.random(1024 * 1024):rep(12)
       assert(fs.write(here .. "/big", bytes))
       local options = { source = here .. "/big", target = there .. "/f", resume = true,
         mode = "0400" }
