@@ -130,7 +130,7 @@ function Wait:action(action, what, opts)
   local started = ticker.now()
   local watch = ticker.new(function()
     return { action = self.api:find("/v2/actions/" .. action.id) }
-  end, { slower = self.slower })
+  end, { slower = self.slower, grid = self:expected(action.type) <= 15 and 0.25 or nil })
   local done = watch:wait {
     what = ("%s (action %d; see it with `doctl compute action get %d`)"):format(what, action.id,
       action.id),

@@ -7,8 +7,6 @@ local sim = require "providers.digitalocean.sim"
 
 local do_cloud = {}
 
-local epoch = 1780000000
-
 ---Carries a request to the simulator as a connection would.
 local function carry(self, request)
   local path, query = request.url:match("^%a+://[^/]+([^?]*)%??(.*)$")
@@ -35,10 +33,9 @@ end
 function do_cloud.new(opts)
   opts = opts or {}
   local self = { seen = {}, trip = opts.trip or 0.05 }
-  local started = timer.now()
   self.sim = sim.new {
-    clock = function() return epoch + timer.now() - started end, latency = opts.latency,
-    limits = opts.limits, faults = opts.faults, token = opts.token,
+    clock = timer.time, latency = opts.latency, limits = opts.limits, faults = opts.faults,
+    token = opts.token,
     observe = function(seen) self.seen[#self.seen + 1] = seen end,
   }
   self.place = function(fault) self.sim.faults:place(fault) end
