@@ -41,7 +41,7 @@ describe("kiln.ssh.connect, by the user's files,", function()
   local function options(more)
     local out = {
       host = "web", config = home .. "/.ssh/config", known_hosts = home .. "/.ssh/known_hosts",
-      within = 5,
+      within = 30,
     }
     for name, value in pairs(more or {}) do out[name] = value end
     return out
@@ -98,14 +98,14 @@ describe("kiln.ssh.connect, by the user's files,", function()
     assert_works(options { key = server.key, host_key = server.host_key })
     local session <close> = ssh.connect {
       host = server.host, port = server.port, user = server.user, key = server.key,
-      known_hosts = { home .. "/.ssh/absent", home .. "/.ssh/other" }, within = 5,
+      known_hosts = { home .. "/.ssh/absent", home .. "/.ssh/other" }, within = 30,
       host_key = server.host_key,
     }
     assert.is_true(session:alive())
     write("other", known(server.host))
     assert_works {
       host = server.host, port = server.port, user = server.user, key = server.key,
-      known_hosts = { home .. "/.ssh/absent", home .. "/.ssh/other" }, within = 5,
+      known_hosts = { home .. "/.ssh/absent", home .. "/.ssh/other" }, within = 30,
     }
   end)
 
@@ -155,7 +155,7 @@ describe("kiln.ssh.connect, by the user's files,", function()
     sshd.output(("cd %s && ssh-keygen -q -s ca -I spec -n %s id.pub"):format(certified.dir,
       certified.user))
     local opts = certified:options { key_file = home .. "/.ssh/id", passphrase = "tiger" }
-    opts.key, opts.timeout, opts.within = nil, nil, 5
+    opts.key, opts.timeout, opts.within = nil, nil, 30
     assert.matches("refused the key", raised("auth", opts))
     write("id-cert.pub", sshd.read(certified.dir .. "/id-cert.pub"))
     assert_works(opts)
@@ -242,7 +242,7 @@ describe("kiln.ssh.connect, by the user's files,", function()
       assert(fs.remove(home .. "/.ssh/id.pub"))
       config(("  IdentityAgent %s\n"):format(socket))
       assert_works(options())
-      local by_agent = server:options { agent = socket, within = 5 }
+      local by_agent = server:options { agent = socket, within = 30 }
       by_agent.key, by_agent.timeout = nil, nil
       assert_works(by_agent)
       config(("  IdentityFile %s/.ssh/absent\n  IdentitiesOnly yes\n  IdentityAgent %s\n"):format(

@@ -30,7 +30,7 @@ describe("kiln.ssh", function()
     sshd.write(dir .. "/config", table.concat(config) .. "Host *\n  IdentityAgent none\n")
     sshd.write(dir .. "/known_hosts", table.concat(known))
     return { host = "far", config = dir .. "/config", known_hosts = dir .. "/known_hosts",
-      within = 5 }
+      within = 30 }
   end
 
   local function connections(server)
@@ -54,10 +54,10 @@ describe("kiln.ssh", function()
   end)
 
   it("takes a session to go through, which stays the caller's", function()
-    local opts = near:options { within = 5 }
+    local opts = near:options { within = 30 }
     opts.timeout = nil
     local first <close> = ssh.connect(opts)
-    opts = far:options { within = 5, via = first }
+    opts = far:options { within = 30, via = first }
     opts.timeout = nil
     local second = ssh.connect(opts)
     assert.equal("yes\n", second:run("echo yes").out)
