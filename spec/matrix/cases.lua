@@ -238,7 +238,7 @@ function cases.fault(name, known, fault)
   timer.sleep(3600) -- what was on its way has come, or gone
   local state, left = without_intents(world)
   -- A cloud that refuses the token lets nothing be taken away: what is left is in the ledger.
-  if failed and made.error and made.error.kind == "auth" then allowed = { state } end
+  if ends == "failed" and fault.kind == "unauthorized" then allowed = { state } end
   for _, problem in ipairs(problems_of(world, allowed, state)) do found[#found + 1] = problem end
   if left > 0 and ends == "done" then found[#found + 1] = "done, and left something behind" end
   if left > 0 then status = status .. " with something left to gc" end
