@@ -66,6 +66,7 @@ function faults.run(names, stride, number)
     local list = faults.of(known)
     print(("%s: %d requests, %d faults"):format(name, #known.requests, #list))
     if number then
+      assert(list[number], ("%s has no fault %d"):format(name, number))
       local held = try(name, known, list, number, tally)
       print((held and "holds: " or "does not hold: ") .. describe(list[number]))
     else
