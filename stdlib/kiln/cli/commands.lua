@@ -37,7 +37,7 @@ local function add_conduct(command)
   add_output(command)
 end
 
-local function define_runs(parser)
+local function define_run(parser)
   local run = parser:command("run", "Run a recipe. Its arguments follow as --name value; "
     .. "`kiln run FILE --help` lists them.")
   run:argument("file", "The recipe."):argname "FILE"
@@ -48,6 +48,9 @@ local function define_runs(parser)
   run:option("--var", "An argument of the recipe, as --name VALUE."):argname "NAME=VALUE"
     :count "*"
   add_conduct(run)
+end
+
+local function define_runs(parser)
   for _, one in ipairs {
     { "resume", "Go on with a run that stopped or died." },
     { "abort", "Undo a run that stopped or died." },
@@ -112,21 +115,7 @@ local function define_gc(parser)
   command:flag("--json", "As JSON on standard output.")
 end
 
----Makes the parser.
----@return table parser argparse's
----@return table<string, table> by_name its commands
-function commands.parser()
-  local parser = argparse("kiln",
-    "Bakes machine images and rolls them out by replacement, from Lua recipes.",
-    "Exit status: 0 done, 1 failed, 3 failed and rolled back, 4 stopped and resumable, 5 locked, "
-    .. "7 not authorised, 64 usage. Every option has a variable KILN_<NAME>.")
-  parser:command_target "command"
-  parser:require_command(false)
-  parser:help_max_width(100)
-  define_runs(parser)
-  define_reports(parser)
-  define_gc(parser)
-  define_sim(parser)
+local function define_rest(parser)
   local ssh = parser:command("ssh", "Log in to a machine that kiln made, or run a command on it.")
   ssh:argument("machine", "Its name, id or address."):argname "MACHINE"
   ssh:argument("words", "The command; without it, a login shell."):argname "COMMAND":args "*"
@@ -137,6 +126,28 @@ function commands.parser()
   parser:command("version", "Print kiln's version.")
   parser:command("completion", "Print a completion script.")
     :argument("shell"):choices { "bash", "zsh", "fish" }
+end
+
+---Makes the parser.
+---@param only? string one command suffices: a start need not describe the others (all)
+---@return table parser argparse's
+---@return table<string, table> by_name its commands
+function commands.parser(only)
+  local parser = argparse("kiln",
+    "Bakes machine images and rolls them out by replacement, from Lua recipes.",
+    "Exit status: 0 done, 1 failed, 3 failed and rolled back, 4 stopped and resumable, 5 locked, "
+    .. "7 not authorised, 64 usage. Every option has a variable KILN_<NAME>.")
+  parser:command_target "command"
+  parser:require_command(false)
+  parser:help_max_width(100)
+  define_run(parser)
+  if only ~= "run" then
+    define_runs(parser)
+    define_reports(parser)
+    define_gc(parser)
+    define_sim(parser)
+    define_rest(parser)
+  end
   local by_name = {}
   for _, command in ipairs(parser._commands) do by_name[command._name] = command end
   return parser, by_name

@@ -74,7 +74,7 @@ local handlers = {
 local function dispatch(argv)
   local commands = require "kiln.cli.commands"
   local words, command = command_first(argv)
-  local parser, by_name = commands.parser()
+  local parser, by_name = commands.parser(command)
   if command and not by_name[command] then
     return usage(("there is no command '%s'; `kiln --help` lists them"):format(command))
   end
