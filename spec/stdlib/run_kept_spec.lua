@@ -11,6 +11,9 @@ local function act(run, name, class, opts)
       error({ kind = "exit", message = name .. " ended with status 1" }, 0)
     end
     fs.touch(run.args.world, name)
+    if opts and opts.pause and fs.read(run.args.world .. ".state") == "broken\n" then
+      fs.sleep(opts.pause)
+    end
     return token
   end }
 end
@@ -24,6 +27,18 @@ function app.deploy(run, args)
     act(run, "snapshot")
     return { builder, token }
   end, function() act(run, "destroy", "idempotent") end)
+end
+
+---Does two things at the same time, one of which fails.
+function app.both(run, args)
+  local scope = require "kiln.scope"
+  return scope.all {
+    function()
+      act(run, "slow", "idempotent", { pause = 60 })
+      return "slow"
+    end,
+    function() return act(run, "quick", "once", { needs = args.world .. ".state" }) and "quick" end,
+  }
 end
 
 ---Moves traffic, then fails.
@@ -92,6 +107,16 @@ describe("a run that failed", function()
     assert.equal("create, install, enable failed, enable failed, enable, snapshot, destroy",
       world())
     assert.is_true(done.result[1] ~= done.result[2])
+  end)
+
+  it("goes on in every task of a block that its failure had cancelled", function()
+    local outcome = start("both", "keep")
+    assert.equal("kept", outcome.status, outcome.error.message)
+    folder:write("world.state", "mended\n")
+    local done = folder:continue("resume", outcome.run)
+    assert.equal("done", done.status, done.error and done.error.message)
+    assert.same({ "slow", "quick" }, done.result)
+    assert.equal("slow, quick failed, slow, quick", world())
   end)
 
   it("is undone by abort when it was kept", function()

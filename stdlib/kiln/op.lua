@@ -169,6 +169,15 @@ local function cancel(run, spec, row, key, digest, args)
   error(err, 0)
 end
 
+---The first operation without an outcome of a task that another one's decision cancelled: here it
+---gets the error that it got, or would have got, then.
+local function doom(run, spec, row, key, digest, args)
+  if not row then intend(run, key, spec, digest, args) end
+  local err = error_.new { kind = "cancelled", message = "another task of the block decided" }
+  run.store:op_outcome(run.id, key, false, json.encode(error_.plain(err), BYTES))
+  error(err, 0)
+end
+
 ---Runs an operation. Inside a run it is journaled; inside another operation's `perform`, or outside
 ---any run, it is simply performed.
 ---Raises what `perform` raises, `diverged`, and `stopped` when the run is told to stop.
@@ -188,7 +197,17 @@ function op.call(spec)
   local row = run.store:op(run.id, key)
   if row then
     check_course(row, spec, digest, args, key)
-    if row.state ~= "intent" then return replay(run, spec, row, key) end
+    if row.state ~= "intent" then
+      if row.state == "failed" and row.error:find('"kind":"cancelled"', 1, true) then
+        state.doomed = nil -- it was cancelled here: what follows is its cleanup
+      end
+      return replay(run, spec, row, key)
+    end
+  end
+  if state.doomed and not state.cleanup then
+    if run:checkpoint() then run.abort_pending = true end -- it is for another task
+    state.doomed = nil
+    doom(run, spec, row, key, digest, args)
   end
   if run:checkpoint() then return cancel(run, spec, row, key, digest, args) end
   if not row then intend(run, key, spec, digest, args) end

@@ -1,6 +1,8 @@
 ---Concurrency that cannot leak: tasks end before the block that started them does.
 ---
 ---Every task has a path made of its place in its parent ("/2/1"), so paths do not depend on timing.
+---What does depend on it, which task of several decided, is written to the run's journal before
+---the others are cancelled: a resumed run lets the same one decide.
 local task = require "rt.task"
 local timer = require "rt.timer"
 local error_ = require "kiln.error"
@@ -15,6 +17,9 @@ local scope = {}
 ---@field step? table the innermost display group
 ---@field cleanup? boolean what runs removes what a failure or a finished block leaves
 ---@field operation? table the operation whose `perform` runs; calls inside it are part of it
+---@field doomed? boolean the journal says that this task was cancelled: its first operation without
+---  an outcome is where that happened
+---@field choices? integer blocks whose first task decides, begun so far
 
 ---Gives the running task's record.
 ---@return kiln.TaskState
@@ -43,12 +48,62 @@ local function child_state(parent)
   }
 end
 
-local function start(parent, body, ...)
-  local state = child_state(parent)
+local function start(state, body, ...)
   return task.spawn(function(...)
     task.locals().scope = state
     return body(...)
   end, ...)
+end
+
+---Which task of a block decided: what the journal says, or the first one to come, which is written
+---down before it takes effect.
+---@class kiln.Choice
+---@field made? integer the task that decided
+---@field replayed boolean
+---@field run? table
+---@field key? string
+
+---Begins a block of which one task may decide.
+---@return kiln.Choice
+local function choice_of(parent)
+  local run = not parent.operation and parent.run or nil
+  if not run then return { replayed = false } end
+  parent.choices = (parent.choices or 0) + 1
+  local key = parent.path .. "!" .. parent.choices
+  local made = run:chosen(key)
+  return { run = run, key = key, made = made, replayed = made ~= nil }
+end
+
+---Lets a task decide, if none has. What ends the run where it is decides nothing.
+---@return boolean whether this task is the one
+local function decide(choice, index, err)
+  if choice.made then return choice.made == index end
+  choice.made = index
+  if choice.run and not (err and error_.halts(err)) then choice.run:choose(choice.key, index) end
+  return true
+end
+
+---Makes the records of a block's tasks; those that the journal says were cancelled know it.
+local function states_of(parent, count, choice)
+  local states = {}
+  for index = 1, count do
+    states[index] = child_state(parent)
+    states[index].doomed = parent.doomed or choice.replayed and choice.made ~= index or nil
+  end
+  return states
+end
+
+---Cancels the others, once: one that replayed its cancelling has had it.
+local function cancel_others(children, states, replayed)
+  for index, other in ipairs(children) do
+    if other ~= task.current() and (not replayed or states[index].doomed) then other:cancel() end
+  end
+end
+
+local function caught(err)
+  err = error_.from(err)
+  err.traceback = err.traceback or debug.traceback("", 2)
+  return err
 end
 
 ---Joins every child; the first failure cancels the others. Returns the error that came first.
@@ -65,53 +120,60 @@ local function join_all(children, failures)
   return failures.first
 end
 
+---Starts bodies, no more than `at_once` at the same time. Paths come from the place in the list.
+local function start_all(states, guarded, bodies, at_once, failures)
+  local children, next_body = {}, 1
+  if not at_once or at_once >= #bodies then
+    for index, body in ipairs(bodies) do
+      children[index] = start(states[index], guarded, index, body)
+    end
+    return children
+  end
+  for worker = 1, at_once do
+    children[worker] = task.spawn(function()
+      while next_body <= #bodies and not failures.first do
+        local index = next_body
+        next_body = next_body + 1
+        task.locals().scope = states[index]
+        guarded(index, bodies[index])
+      end
+    end)
+  end
+  return children
+end
+
 local function run_all(bodies, at_once)
   local parent = scope.state()
-  local results, failures, children = {}, {}, {}
-  local next_body = 1
+  local choice = choice_of(parent)
+  local states = states_of(parent, #bodies, choice)
+  local results, failures, children = {}, {}, nil
 
   local function guarded(index, body)
-    local ok, value = xpcall(body, function(err)
-      err = error_.from(err)
-      err.traceback = err.traceback or debug.traceback("", 2)
-      return err
-    end)
+    local ok, value = xpcall(body, caught)
     if ok then
       results[index] = value
       return
     end
-    if not failures.first then
-      failures.first = value
-      for _, other in ipairs(children) do
-        if other ~= task.current() then other:cancel() end
-      end
+    if failures.first then return end
+    local halts = error_.halts(value)
+    if not halts then
+      local decided, mine = xpcall(decide, error_.from, choice, index, value)
+      if not decided then value, halts = mine, true elseif not mine then return end
+    end
+    failures.first = value
+    local whole = not at_once or at_once >= #bodies
+    for place, other in ipairs(children) do
+      local had_it = choice.replayed and not halts and whole and not states[place].doomed
+      if other ~= task.current() and not had_it then other:cancel() end
     end
   end
 
-  if not at_once or at_once >= #bodies then
-    for index, body in ipairs(bodies) do
-      children[index] = start(parent, guarded, index, body)
-    end
-  else
-    -- Paths come from the place in the list, so workers take bodies but not their path.
-    local states = {}
-    for index = 1, #bodies do
-      states[index] = child_state(parent)
-    end
-    for worker = 1, at_once do
-      children[worker] = task.spawn(function()
-        while next_body <= #bodies and not failures.first do
-          local index = next_body
-          next_body = next_body + 1
-          task.locals().scope = states[index]
-          guarded(index, bodies[index])
-        end
-      end)
-    end
-  end
-
+  children = start_all(states, guarded, bodies, at_once, failures)
   local err = join_all(children, failures)
-  if err then error(err, 0) end
+  if err then
+    if error_.is(err, "cancelled") then parent.doomed = nil end
+    error(err, 0)
+  end
   return results
 end
 
@@ -134,6 +196,34 @@ function scope.all(list, each, opts)
   return run_all(bodies, at_once)
 end
 
+---Runs bodies until the first ends, or the one that the journal names.
+local function contest(parent, bodies, choice)
+  local states = states_of(parent, #bodies, choice)
+  local children, winner, halt = {}, nil, nil
+  for index, body in ipairs(bodies) do
+    children[index] = start(states[index], function()
+      local ok, value = xpcall(body, caught)
+      if winner or halt then return end
+      if not ok and error_.halts(value) then
+        halt = value
+      else
+        local decided, mine = xpcall(decide, error_.from, choice, index)
+        if not decided then
+          halt = mine
+        elseif mine then
+          winner = { index = index, ok = ok, value = value }
+        else
+          return
+        end
+      end
+      cancel_others(children, states, choice.replayed and not halt)
+    end)
+  end
+  local err = join_all(children, {}) or halt
+  if err then error(err, 0) end
+  return winner
+end
+
 ---Runs functions at the same time; the first that ends decides, the others are cancelled and ended.
 ---@async
 ---@param bodies (fun(): any)[]
@@ -141,28 +231,16 @@ end
 ---@return integer index its place in the list
 function scope.race(bodies)
   local parent = scope.state()
-  local children, winner = {}, nil
-  for index, body in ipairs(bodies) do
-    children[index] = start(parent, function()
-      local result = table.pack(xpcall(body, function(err)
-        err = error_.from(err)
-        err.traceback = err.traceback or debug.traceback("", 2)
-        return err
-      end))
-      if winner then return end
-      winner = { index = index, ok = result[1], value = result[2] }
-      for _, other in ipairs(children) do
-        if other ~= task.current() then other:cancel() end
-      end
-    end)
+  local winner = contest(parent, bodies, choice_of(parent))
+  if not winner.ok then
+    if error_.is(winner.value, "cancelled") then parent.doomed = nil end
+    error(winner.value, 0)
   end
-  local err = join_all(children, {})
-  if err then error(err, 0) end
-  if not winner.ok then error(winner.value, 0) end
   return winner.value, winner.index
 end
 
----Runs a function, at most so long. Raises `timeout` when the time is over.
+---Runs a function, at most so long. Raises `timeout` when the time is over. A resumed run that had
+---not come to a decision counts the time anew.
 ---@async
 ---@generic T
 ---@param seconds number
@@ -170,17 +248,27 @@ end
 ---@param what? string named in the error ("the function")
 ---@return T
 function scope.within(seconds, body, what)
-  local value, index = scope.race {
+  local parent = scope.state()
+  local choice = choice_of(parent)
+  local known = choice.made
+  local winner = contest(parent, {
     body,
-    function() timer.sleep(seconds) end,
-  }
-  if index == 2 then
+    function()
+      -- A time that is over in the journal is not waited for again.
+      timer.sleep(known == 2 and 0 or known == 1 and math.huge or seconds)
+    end,
+  }, choice)
+  if winner.index == 2 and winner.ok then
     error_.raise {
       kind = "timeout",
       message = ("%s did not end within %g s"):format(what or "the function", seconds),
     }
   end
-  return value
+  if not winner.ok then
+    if error_.is(winner.value, "cancelled") then parent.doomed = nil end
+    error(winner.value, 0)
+  end
+  return winner.value
 end
 
 return scope

@@ -170,6 +170,8 @@ end
 ---@param id string
 ---@param key string
 function Store:ops_retry(id, key)
+  exec(self, [[DELETE FROM ops WHERE run = ?1 AND class = 'choice'
+    AND ended >= (SELECT ended FROM ops WHERE run = ?1 AND key = ?2)]], id, key)
   exec(self, [[UPDATE ops SET state = 'intent', attempt = attempt + 1, error = NULL,
     outcome_seal = NULL, ended = NULL WHERE run = ?1 AND state = 'failed' AND (key = ?2
     OR ended >= (SELECT ended FROM ops WHERE run = ?1 AND key = ?2))]], id, key)

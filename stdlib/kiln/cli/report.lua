@@ -78,7 +78,9 @@ function report.show(options)
   local marks = { done = "✓", failed = "✗", intent = "?" }
   for _, op in ipairs(ops) do
     local took = op.ended and ("%.1fs"):format(op.ended - op.started) or "open"
-    say("  %s %-12s %-10s %-60s %8s", marks[op.state], op.key, op.class, op.name, took)
+    if op.class ~= "choice" then -- which of several tasks decided: for a replay alone
+      say("  %s %-12s %-10s %-60s %8s", marks[op.state], op.key, op.class, op.name, took)
+    end
   end
   if row.error then
     local err = json.decode(row.error, { bytes = "keep" })

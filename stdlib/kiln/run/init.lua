@@ -87,6 +87,7 @@ local function classify(self, ok, result)
     return "aborted"
   end
   if result.undone then return "rolled_back" end
+  if self.on_error == "keep" and result.undone == nil then self:keeps(result) end
   if result.kept and not result.moved_back then return "kept" end
   return "failed"
 end

@@ -93,6 +93,26 @@ function Run:keeps(err)
   return err.kept == true
 end
 
+---Tells which task of a block the journal says decided.
+---@param key string
+---@return integer? index
+function Run:chosen(key)
+  local row = self.store:op(self.id, key)
+  return row and row.state == "done" and json.decode(row.result) or nil
+end
+
+---Writes down which task of a block decided, before the others are cancelled.
+---@param key string
+---@param index integer
+function Run:choose(key, index)
+  self.store:together(function()
+    if not self.store:op(self.id, key) then
+      self.store:op_intent(self.id, key, "choice", "choice", "", "{}")
+    end
+    self.store:op_outcome(self.id, key, true, json.encode(index))
+  end)
+end
+
 ---Groups operations under one line of the display.
 ---@async
 ---@param spec { name: string, perform: (fun(): any, string?), undo: boolean? } `perform` returns
