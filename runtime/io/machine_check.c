@@ -172,6 +172,8 @@ static void check_network(void)
                           NULL};
     kl_command command = {.argv = argv};
     kl_failure failure = {0};
+    if (!kl_command_exists("ip") || !kl_command_exists("nft"))
+        return; // told below
     bool ok = kl_command_run(&command, NULL, &failure);
     answer_check("network", ok, ok ? "bridge, veth, nftables nat" : failure.message,
                  "modprobe -a bridge veth nf_tables nft_chain_nat nft_masq nf_conntrack");

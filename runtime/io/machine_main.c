@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -169,8 +170,19 @@ static bool dispatch(const char *name, const kl_fields *request, kl_failure *fai
     return false;
 }
 
+// ip and nft lie where an ordinary user's search path does not lead.
+static void search_system_programs(void)
+{
+    char path[8192];
+    const char *own = getenv("PATH");
+    snprintf(path, sizeof path, "%s:/usr/local/sbin:/usr/sbin:/sbin",
+             own != NULL && own[0] != '\0' ? own : "/usr/local/bin:/usr/bin:/bin");
+    setenv("PATH", path, 1);
+}
+
 int kl_machine_main(int argc, char **argv)
 {
+    search_system_programs();
     signal(SIGPIPE,
            SIG_IGN); // kiln may end or lose its patience; the work is finished all the same
     signal(SIGTERM, SIG_IGN);

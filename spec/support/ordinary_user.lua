@@ -32,7 +32,6 @@ local refusals = {
 local frame = [[
 set -eu
 uid=%d name=%s first=%d
-mkdir -p $1
 mount -t tmpfs -o mode=755 none $1
 cp /etc/passwd /etc/group $1
 echo "$name:x:$uid:$uid::$3:/bin/sh" >> $1/passwd
@@ -45,7 +44,7 @@ done
 home=$3
 shift 3
 exec setpriv --reuid $uid --regid $uid --clear-groups --inh-caps=-all env -i \
-  HOME=$home USER=$name PATH=/usr/sbin:/usr/bin:/sbin:/bin "$@"
+  HOME=$home USER=$name PATH=/usr/local/bin:/usr/bin:/bin "$@"
 ]]
 
 ---Where the host has its cgroup2 hierarchy.
@@ -123,7 +122,7 @@ function User:run(argv, opts)
     "unshare", "-m", "--propagation", "private", "sh", "-c",
     frame:format(ordinary_user.uid, ordinary_user.name, ordinary_user.first,
       table.concat(steps, "\n")),
-    "sh", "/run/kiln-user", self.group, self.home,
+    "sh", "/mnt", self.group, self.home,
   }
   for name, value in pairs(opts.env or {}) do words[#words + 1] = name .. "=" .. value end
   table.move(argv, 1, #argv, #words + 1, words)
