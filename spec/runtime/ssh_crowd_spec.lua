@@ -33,6 +33,9 @@ describe("rt.ssh with many connections", function()
       assert.equal(0, exec.run(session, "true").code)
     end
     all(3, one) -- libcrypto loads its tables
+    collectgarbage() -- the heap of the specs before this one is no matter of ssh
+    collectgarbage "stop"
+    local _ <close> = setmetatable({}, { __close = function() collectgarbage "restart" end })
     local alone
     do
       local meter <close> = timer.meter()
@@ -42,8 +45,9 @@ describe("rt.ssh with many connections", function()
     local meter <close> = timer.meter()
     all(40, one)
     -- 2 to 4 ms with a release build, see the benchmark. One turn for all 40 would be 40 times that
-    -- of one connection alone.
-    assert.is_true(meter:longest() < 8 * alone, ("%g s, alone %g s"):format(meter:longest(), alone))
+    -- of one connection alone; with sanitizers that is 60 ms and more.
+    assert.is_true(meter:longest() < math.max(8 * alone, 0.03),
+      ("%g s, alone %g s"):format(meter:longest(), alone))
   end)
 
   it("holds the loop no longer while much data goes both ways", function()
