@@ -1,17 +1,18 @@
 ---Death at a chosen point of a run: nothing that the run does after it reaches the journal or the
 ---world, as when SIGKILL ends the process there. The run itself unwinds as a stopped one, which
----writes nothing either.
+---writes nothing either. (On real machines it is SIGKILL: local_life.lua.)
 local error_ = require "kiln.error"
 local journal = require "rt.journal"
 
 local death = { count = 0, seen = {} }
 
-local function killed()
+---How a process dies.
+function death.kill()
   error_.raise { kind = "stopped", message = "killed here" }
 end
 
 ---Begins a process's life.
----@param at? integer number of the point to die at; nil: it lives
+---@param at? integer|string the point to die at, by its number or its name; nil: it lives
 function death.live(at)
   death.count, death.at, death.dead, death.seen = 0, at, false, {}
 end
@@ -19,12 +20,12 @@ end
 ---Passes a point; dies there if it is the chosen one.
 ---@param what string "before the intent of create app-blue-1"
 function death.pass(what)
-  if death.dead then killed() end
+  if death.dead then death.kill() end
   death.count = death.count + 1
   death.seen[death.count] = what
-  if death.count ~= death.at then return end
+  if death.count ~= death.at and what ~= death.at then return end
   death.dead, death.where = true, what
-  killed()
+  death.kill()
 end
 
 ---What a journal's write is about, for the list of points.
@@ -42,7 +43,7 @@ local Store = {}
 Store.__index = Store
 
 local function alive()
-  if death.dead then killed() end
+  if death.dead then death.kill() end
 end
 
 function Store:exec(sql, params)
