@@ -41,7 +41,7 @@ function Tags:resources(method, name, kind, ids)
   for index, id in ipairs(ids) do
     resources[index] = { resource_id = tostring(id), resource_type = kind }
   end
-  self.api:call(method, ("/v2/tags/%s/resources"):format(name), { resources = resources },
+  self.api:serial(method, ("/v2/tags/%s/resources"):format(name), { resources = resources },
     { safe = true })
 end
 
@@ -116,7 +116,7 @@ function Project:adopt(rows, kind)
   if not self.name or #rows == 0 then return end
   local resources = json.array {}
   for index, row in ipairs(rows) do resources[index] = ("do:%s:%s"):format(kind, row.id) end
-  self.api:call("POST", ("/v2/projects/%s/resources"):format(self:find()),
+  self.api:serial("POST", ("/v2/projects/%s/resources"):format(self:find()),
     { resources = resources }, { safe = true })
 end
 

@@ -95,9 +95,13 @@ function addresses.create(self, spec)
     find = function() return newcomer(self, known) end,
   })
   row.name, row.region = spec.name, nil
-  self.tags:make(naming.address_tag(spec.name, row.ip))
-  self.project:adopt({ row }, "floatingip")
-  return row
+  local ok, err = xpcall(function()
+    self.tags:make(naming.address_tag(spec.name, row.ip))
+    self.project:adopt({ row }, "floatingip")
+  end, error_.from)
+  if ok then return row end
+  err.effect = "maybe" -- whatever the last request did: the address is there
+  error(err, 0)
 end
 
 local function reserved_ip(self, id)

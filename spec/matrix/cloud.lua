@@ -54,6 +54,17 @@ function Cloud:droplet_at(address)
   return droplet and droplet.status == "active" and droplet or nil
 end
 
+---Ends the actions that never end, as errored: what a word with the cloud's support does.
+function Cloud:give_up()
+  local world = self.sim.world
+  for _, action in ipairs(world.actions:list()) do
+    if action.status == "in-progress" then action.status = "errored" end
+  end
+  for _, rows in ipairs { world.droplets, world.reserved_ips } do
+    for _, row in ipairs(rows:list()) do row.event = nil end
+  end
+end
+
 ---Whether what the reserved address points to answers.
 function Cloud:serves()
   for _, row in ipairs(self.sim.world.reserved_ips:list()) do

@@ -4,10 +4,8 @@ local cases = require "spec.matrix.cases"
 
 local faults = {}
 
----What a request does, for the kinds that only creations or actions can have. Only droplets vanish:
----no place was found for them.
-local function does(request, on, kind)
-  if kind == "vanish" then return request.method == "POST" and request.path == "/v2/droplets" end
+---What a request does, for the kinds that only creations or actions can have.
+local function does(request, on)
   if on == "any" then return true end
   if on == "change" then return request.method ~= "GET" end
   if request.method ~= "POST" then return false end
@@ -26,7 +24,7 @@ function faults.of(known)
     local key = request.method .. " " .. request.path
     counts[key] = (counts[key] or 0) + 1
     for _, entry in ipairs(sim.faults.catalogue) do
-      if does(request, entry.on, entry.kind) then
+      if does(request, entry.on) then
         local fault = { method = request.method, path = request.path, nth = counts[key] }
         for name, value in pairs(entry.example) do fault[name] = value end
         list[#list + 1] = fault

@@ -1,7 +1,7 @@
 ---The kill matrix: a run on the simulator, killed at each of its points, then resumed and, apart
 ---from that, aborted. In virtual time.
 ---
----  kiln lua spec/matrix/main.lua all            every point
+---  kiln lua spec/matrix/main.lua all            every point; `all swap` of one scenario
 ---  kiln lua spec/matrix/main.lua short          every 37th
 ---  kiln lua spec/matrix/main.lua swap 17 abort  one case; `swap 17 resume 3` dies again at 3
 ---  kiln lua spec/matrix/main.lua faults         a fault of every kind at every request instead
@@ -28,11 +28,10 @@ local function try(name, known, at, how, second)
   for _, problem in ipairs(problems) do print("      " .. problem) end
 end
 
-local names = { "deploy", "swap", "third", "failing" }
 local word = arg[1] or "short"
+local names = cases.scenarios[arg[2]] and { arg[2] } or { "deploy", "swap", "third", "failing" }
 if word == "faults" then
-  local one = cases.scenarios[arg[2]] and arg[2]
-  local holds = require("spec.matrix.faults").run(one and { one } or names,
+  local holds = require("spec.matrix.faults").run(names,
     arg[2] == "short" and 97 or 1, tonumber(arg[3]))
   timer.real()
   os.exit(holds and 0 or 1)

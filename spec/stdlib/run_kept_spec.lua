@@ -86,7 +86,8 @@ describe("a run that failed", function()
 
   it("leaves nothing unless it is told to keep", function()
     local outcome = start "deploy"
-    assert.equal("failed", outcome.status)
+    assert.equal("rolled_back", outcome.status)
+    assert.equal(3, outcome.exit)
     assert.equal("create, install, enable failed, destroy", world())
   end)
 
@@ -138,7 +139,7 @@ describe("a run that failed", function()
     local again = folder:continue("resume", outcome.run, { ask = ask })
     assert.equal("kept", again.status)
     assert.equal(1, asked)
-    assert.equal("failed", start("deploy", "ask").status) -- nobody to ask
+    assert.equal("rolled_back", start("deploy", "ask").status) -- nobody to ask
   end)
 
   it("takes traffic back also when the machines are kept, and cannot go on then", function()

@@ -75,11 +75,20 @@ end
 ---Tells whether an error ends the run where it is: nothing is unwound, no outcome is recorded, and
 ---a resume comes back to the same place. `stopped`: told to; `fenced`: another kiln took over;
 ---`diverged`: the recipe is not the journal's; `store`: the journal cannot be read or written;
----`memory`: there is none left to unwind with.
+---`memory`: there is none left to unwind with; `auth` of a cloud: it lets nobody undo anything.
 ---@param value any
 ---@return boolean
 function error_.halts(value)
   return error_.is(value, "stopped", "fenced", "diverged", "store", "memory")
+    or error_.is(value, "auth") and value.cloud ~= nil
+end
+
+---Tells whether what failed so may succeed another time: what is not there, and what nobody can do,
+---will not.
+---@param value any
+---@return boolean
+function error_.may_pass(value)
+  return not error_.is(value, "not_found", "invalid", "unsupported", "usage", "error", "cancelled")
 end
 
 ---Copies a table to what a journal can keep: text, numbers and booleans, lists and maps of them.

@@ -28,10 +28,17 @@ local classes = { read = true, idempotent = true, adopt = true, once = true }
 ---@field args? table what it depends on; JSON-able; a resumed run must give the same
 ---@field perform fun(token: string): any touches the world; its result must be JSON-able
 ---@field settle? fun(token: string): any finds what an interrupted `perform` made, or nil
----@field unmake? fun(token: string) removes what an interrupted `perform` may have left; called
----  when a run is aborted there, instead of `settle`
+---@field unmake? fun(token: string) removes what `perform` may have left when it failed, or when
+---  the run is aborted there; then instead of `settle`
+---@field ledger? boolean it is a creation that has a row in the ledger, by its token
 ---@field detail? fun(result: any): string? text for the step's line
 ---@field quiet? boolean not shown unless it fails
+
+local function with_traceback(err)
+  err = error_.from(err)
+  err.traceback = err.traceback or debug.traceback("", 2)
+  return err
+end
 
 ---Gives the key of the next operation of the running task: its path and ordinal.
 local function next_key(state)
@@ -91,6 +98,35 @@ local function intend(run, key, spec, digest, args)
   run.store:op_intent(run.id, key, secret.redact(spec.name), spec.class, digest, args)
 end
 
+---Notes what a failure would have to undo: whether the world was touched at all, and whether by
+---something that no cleanup is responsible for.
+local function touch(run, spec, state)
+  if spec.class == "read" then return end
+  run.touched = true
+  run.standing = run.standing or not (spec.ledger or state.ensured)
+end
+
+---Sees to what a failed creation may have left: it is removed, or was refused, so that nothing is
+---there. Where neither is known the run stops with the creation in doubt, and a resume settles it.
+local function clean(run, spec, token, err)
+  local doubt = err
+  if error_.halts(err) or not spec.ledger then return end
+  if spec.unmake then
+    local ok, why = xpcall(spec.unmake, error_.from, token)
+    if ok then return end
+    if error_.halts(why) then error(why, 0) end
+    doubt = why
+  elseif error_.is(err, "cancelled") then
+    return -- the ledger has the intent
+  elseif err.effect == "none" or error_.is(err, "limit") or not error_.may_pass(err) then
+    run.store:ledger_gone(token)
+    return
+  end
+  local more = doubt.message ~= err.message and "; " .. doubt.message or ""
+  error_.raise { kind = "stopped", message = ("%s%s; whether that made something is not known yet")
+    :format(err.message, more) }
+end
+
 ---Performs and records the outcome. A stop leaves the intent open for `resume` to settle.
 local function perform(run, spec, key, row)
   local state, in_doubt = scope.state(), row ~= nil
@@ -100,17 +136,18 @@ local function perform(run, spec, key, row)
   emit(run, spec, "op.start", key, {})
   local outer = state.operation
   state.operation = operation
+  touch(run, spec, state)
   local ok, result = xpcall(function()
     if in_doubt and spec.settle then
       local found = spec.settle(operation.token)
       if found ~= nil then return found end
     end
     return spec.perform(operation.token)
-  end, function(err)
-    err = error_.from(err)
-    err.traceback = err.traceback or debug.traceback("", 2)
-    return err
-  end)
+  end, with_traceback)
+  if not ok then
+    local known, doubt = xpcall(clean, error_.from, run, spec, token, result)
+    if not known then result = doubt end
+  end
   state.operation = outer
   local seconds = timer.now() - started
 
@@ -132,6 +169,7 @@ end
 
 ---Returns the recorded outcome, or raises it.
 local function replay(run, spec, row, key)
+  touch(run, spec, scope.state())
   if row.state == "failed" then
     local err = error_.from(json.decode(row.error, BYTES))
     emit(run, spec, "op.fail", key, { replayed = true, error = err })
@@ -214,28 +252,45 @@ function op.call(spec)
   return perform(run, spec, key, row)
 end
 
----Runs `body`, then `cleanup` whether it succeeded or failed. A stopped run skips the cleanup: its
----resume comes back to it; so does a failed one that is kept (--on-error keep).
+---Cleans up. What fails there is open again in the journal: the run stops, a resume tries it again.
+local function clean_up(state, cleanup, err)
+  local outer = state.cleanup
+  state.cleanup = true -- an abort does not fall into it
+  local ok, failure = xpcall(cleanup, with_traceback)
+  state.cleanup = outer
+  if ok then return end
+  failure = error_.from(failure)
+  if error_.halts(failure) then error(failure, 0) end
+  if err then
+    failure.message = ("%s; cleaning up failed too: %s"):format(err.message, failure.message)
+  end
+  if state.run and failure.op and error_.may_pass(failure) then state.run:leave_open { failure } end
+  failure.undone = false
+  error(failure, 0)
+end
+
+---Runs `body`, then `cleanup` whether it succeeded or failed; an error of `body` is raised with
+---`undone = true`. A stopped run skips the cleanup: its resume comes back to it; so does a failed
+---one that is kept (--on-error keep).
 ---@async
 ---@generic T
 ---@param body fun(): T
 ---@param cleanup fun()
 ---@return T
 function op.ensure(body, cleanup)
-  local result = table.pack(xpcall(body, function(err)
-    err = error_.from(err)
-    err.traceback = err.traceback or debug.traceback("", 2)
-    return err
-  end))
+  local state = scope.state()
+  local outer = state.ensured
+  state.ensured = true
+  local result = table.pack(xpcall(body, with_traceback))
+  state.ensured = outer
   local err = not result[1] and error_.from(result[2])
   if err and error_.halts(err) then error(err, 0) end
-  local state = scope.state()
   if err and state.run and state.run:keeps(err) then error(err, 0) end
-  local outer = state.cleanup
-  state.cleanup = true -- an abort does not fall into it
-  cleanup()
-  state.cleanup = outer
-  if err then error(err, 0) end
+  clean_up(state, cleanup, err)
+  if err then
+    if err.undone == nil then err.undone = true end
+    error(err, 0)
+  end
   return table.unpack(result, 2, result.n)
 end
 

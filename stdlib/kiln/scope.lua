@@ -16,6 +16,7 @@ local scope = {}
 ---@field run? table the run this task belongs to
 ---@field step? table the innermost display group
 ---@field cleanup? boolean what runs removes what a failure or a finished block leaves
+---@field ensured? boolean what runs is undone by the block around it when that fails
 ---@field operation? table the operation whose `perform` runs; calls inside it are part of it
 ---@field doomed? boolean the journal says that this task was cancelled: its first operation without
 ---  an outcome is where that happened
@@ -45,6 +46,7 @@ local function child_state(parent)
   return {
     path = child_path(parent), children = 0,
     run = parent.run, step = parent.step, operation = parent.operation, cleanup = parent.cleanup,
+    ensured = parent.ensured,
   }
 end
 

@@ -40,14 +40,6 @@ endings.aborted = function(outcome)
   return { ("aborted in %s · what the run did is undone"):format(seconds(outcome)) }
 end
 
-endings.rolled_back = function(outcome, id)
-  local err = outcome.error
-  return {
-    ("rolled back: %s; what the attempt changed is undone"):format(err.undone_text or err.message),
-    ("  see everything: %s show %s · keep it to look at: --on-error keep")
-      :format(program(outcome), id),
-  }
-end
 
 endings.stopped = function(outcome, id)
   local err = outcome.error
@@ -79,10 +71,26 @@ endings.usage = function(outcome)
   return { "kiln: " .. outcome.error.message }
 end
 
-endings.failed = function(outcome, id, verbose)
-  local err = outcome.error
+local function what_failed(err, verbose)
   local lines = { ("failed%s: %s"):format(err.step and " at " .. err.step or "", err.message) }
   if verbose and err.traceback then lines[#lines + 1] = err.traceback end
+  return lines
+end
+
+endings.rolled_back = function(outcome, id, verbose)
+  local err = outcome.error
+  local lines = err.undone_text and {} or what_failed(err, verbose)
+  lines[#lines + 1] = err.undone_text
+    and ("rolled back: %s; what the attempt changed is undone"):format(err.undone_text)
+    or "rolled back: nothing that it changed is left"
+  lines[#lines + 1] = ("  see everything: %s show %s · keep it to look at: --on-error keep")
+    :format(program(outcome), id)
+  return lines
+end
+
+endings.failed = function(outcome, id, verbose)
+  local err = outcome.error
+  local lines = what_failed(err, verbose)
   if err.kept then lines[#lines + 1] = "  kept as it is, because of --on-error keep" end
   if id then
     lines[#lines + 1] = ("  see everything: %s show %s · %s log %s")

@@ -1,5 +1,6 @@
 ---Floating addresses: fronts that point to one machine at a time.
 local json = require "rt.json"
+local error_ = require "kiln.error"
 local op = require "kiln.op"
 local scope = require "kiln.scope"
 
@@ -27,9 +28,19 @@ local function look_up(self, name)
   }
 end
 
+---Writes down that the cloud has no address of a name any more: somebody else gave it back.
+local function forget(self, name)
+  for _, made in ipairs(self.run.store:ledger { kind = "address", state = "live" }) do
+    if made.name == name and made.provider == self.name then
+      self.run.store:ledger_gone(made.token)
+    end
+  end
+end
+
 local function make(self, name, known)
   local store, run = self.run.store, self.run
   local function create(token, settle)
+    forget(self, name)
     store:ledger_intent {
       run = run.id, key = scope.state().operation.key, provider = self.name,
       kind = "address", name = name, token = token, service = run.service,
@@ -41,7 +52,7 @@ local function make(self, name, known)
     return made
   end
   return op.call {
-    name = "address " .. name, class = "adopt", args = { name = name }, quiet = true,
+    name = "address " .. name, class = "adopt", args = { name = name }, quiet = true, ledger = true,
     perform = function(token) return create(token, false) end,
     settle = function(token) return create(token, true) end,
   }
@@ -71,9 +82,7 @@ function addresses.release_address(self, name)
     name = "release address " .. name, class = "idempotent", args = { name = name }, quiet = true,
     perform = function()
       local row = self.driver:address(name)
-      for _, made in ipairs(self.run.store:ledger { kind = "address", state = "live" }) do
-        if made.name == name then self.run.store:ledger_gone(made.token) end
-      end
+      forget(self, name)
       if not row then return false end
       self.driver:destroy_address(row.id)
       return true
@@ -102,6 +111,15 @@ function Address:target()
   return self:targets()[1]
 end
 
+---Points the address, or finds that it is there no more: that points nowhere, too.
+local function point(cloud, address, id)
+  local ok, err = xpcall(cloud.driver.assign_address, error_.from, cloud.driver, address.id, id)
+  if ok then return end
+  if not error_.is(err, "not_found") or cloud.driver:address(address.name) then error(err, 0) end
+  forget(cloud, address.name)
+  if id then error(err, 0) end
+end
+
 ---Points the address to a machine, or to none. New connections go there; established ones stay.
 ---@async
 ---@param id? string|string[] the machine's id, or a list of it alone
@@ -110,7 +128,7 @@ function Address:assign(id)
   op.call {
     name = "assign address " .. self.name, class = "idempotent", quiet = true,
     args = { address = self.id, machine = id or json.null },
-    perform = function() self.cloud.driver:assign_address(self.id, id) end,
+    perform = function() point(self.cloud, self, id) end,
   }
 end
 

@@ -27,6 +27,7 @@ local function make(self, name, spec)
   end
   return op.call {
     name = "balancer " .. name, class = "adopt", args = { name = name }, quiet = true,
+    ledger = true,
     perform = function(token)
       store:ledger_intent {
         run = run.id, key = scope.state().operation.key, provider = self.name,

@@ -1,6 +1,5 @@
 ---Machines of a cloud: a fleet is one operation, all of its machines or none.
 local json = require "rt.json"
-local error_ = require "kiln.error"
 local machine = require "kiln.machine"
 local machine_keys = require "kiln.machine_keys"
 local op = require "kiln.op"
@@ -61,15 +60,17 @@ end
 
 local function create(self, spec, specs)
   intend(self, spec, specs)
-  local ok, rows = xpcall(make, error_.from, self, specs)
-  if ok then return rows end
-  if error_.halts(rows) then error(rows, 0) end
-  local there = find(self, specs) -- the one that failed may be half there
+  return make(self, specs)
+end
+
+---Removes what a creation left that failed or was interrupted: all or some, half made.
+local function unmake(self, specs)
+  local there = find(self, specs)
   for _, one in ipairs(specs) do
     if there[one.token] then self.driver:destroy_machine(there[one.token].id) end
     self.run.store:ledger_gone(one.token)
+    machine_keys.forget(self.run.store.folder, one.token)
   end
-  error(rows, 0)
 end
 
 ---Finds what an interrupted creation made; nil when nothing is there, so that all is made anew.
@@ -101,9 +102,10 @@ end
 function fleet.machines(self, spec)
   local rows = op.call {
     name = "create " .. table.concat(spec.names, ", "), class = "adopt", quiet = true,
-    args = { names = spec.names, image = spec.image, size = spec.size },
+    ledger = true, args = { names = spec.names, image = spec.image, size = spec.size },
     perform = function(token) return create(self, spec, specs_of(self, spec, token)) end,
     settle = function(token) return settle(self, specs_of(self, spec, token)) end,
+    unmake = function(token) unmake(self, specs_of(self, spec, token)) end,
   }
   local machines = {}
   for index, row in ipairs(rows) do machines[index] = machine.new(self.run, row) end

@@ -54,7 +54,7 @@ end
 function images.snapshot(self, source, spec)
   local store, run = self.run.store, self.run
   return op.call {
-    name = "snapshot " .. spec.name, class = "adopt", quiet = true,
+    name = "snapshot " .. spec.name, class = "adopt", quiet = true, ledger = true,
     args = { name = spec.name, machine = source.id },
     perform = function(token)
       store:ledger_intent {

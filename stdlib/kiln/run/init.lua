@@ -32,9 +32,10 @@ local exits = {
 }
 
 local function outcome(status, fields)
+  local refused = status == "failed" and error_.is(fields.error, "auth", "denied")
+    and fields.error.cloud
   fields.status = status
-  fields.exit = fields.error and error_.is(fields.error, "auth", "denied")
-    and fields.error.cloud and 7 or exits[status]
+  fields.exit = refused and 7 or exits[status]
   return fields
 end
 
@@ -80,16 +81,33 @@ local function execute(self, entry)
   return ok, result
 end
 
+---Tells whether nothing stands of what the run did. Images and addresses outlive releases.
+local function left_nothing(self)
+  if self.standing then return false end
+  for _, row in ipairs(self.store:ledger { run = self.id, kind = "machine" }) do
+    if row.state ~= "gone" then return false end
+  end
+  return true
+end
+
 local function classify(self, ok, result)
   if ok then return "done" end -- an abort that came too late, too
-  if error_.halts(result) then return "stopped" end
+  if error_.halts(result) then
+    local begun = self.touched or self.resumed or not error_.is(result, "auth")
+    return begun and "stopped" or "failed"
+  end
   if self.aborting and (result.abort or result.replayed) and result.undone ~= false then
     return "aborted"
   end
   if result.undone then return "rolled_back" end
   if self.on_error == "keep" and result.undone == nil then self:keeps(result) end
   if result.kept and not result.moved_back then return "kept" end
-  return "failed"
+  if self.committed and result.op and error_.may_pass(result) then -- there is no way back: only on
+    self.reopen = result.op
+    return "stopped"
+  end
+  local world = result.undone == nil and result.op ~= nil -- not a fault of the recipe
+  return world and left_nothing(self) and "rolled_back" or "failed"
 end
 
 local function encodable(value)
@@ -110,6 +128,7 @@ local function record_end(self, made, text)
     }
     local problem = made.error
       and json.encode(error_.plain(made.error), { bytes = "replace" }) or nil
+    if self.reopen then self.store:ops_retry(self.id, self.reopen) end
     self.store:run_status(self.id, made.status, problem, text)
     if made.status == "kept" or made.status == "failed" then
       self.store:run_failed_at(self.id, made.error.op or "")

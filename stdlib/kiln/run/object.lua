@@ -150,9 +150,19 @@ function Run:step(spec)
   return result[2]
 end
 
----Undoes in reverse; tells in the error what could not be undone.
+---Stops the run with operations open again that failed while they undid something: a resume, or an
+---abort, tries them again and goes on from there.
+---@param failures kiln.Error[] each with the key of its operation
+function Run:leave_open(failures)
+  for _, failure in ipairs(failures) do self.store:ops_retry(self.id, failure.op) end
+  self.stopping = true -- whoever catches this does nothing more
+  error_.raise { kind = "stopped", message = failures[1].message }
+end
+
+---Undoes in reverse; tells in the error what could not be undone. What failed and may succeed
+---another time stops the run, when all else is undone.
 local function unwind(self, undos, err)
-  local state = scope.state()
+  local state, open = scope.state(), {}
   local outer = state.cleanup
   state.cleanup = true -- an abort does not fall into it
   for index = #undos, 1, -1 do
@@ -162,17 +172,25 @@ local function unwind(self, undos, err)
     if not ok then
       failure = error_.from(failure)
       if error_.halts(failure) then error(failure, 0) end
-      err.undone = false
       err.message = ("%s; undoing '%s' failed too: %s")
         :format(err.message, undo.name, failure.message)
+      if failure.op and error_.may_pass(failure) then
+        table.insert(open, failure)
+      else
+        err.undone = false
+      end
     end
   end
   state.cleanup = outer
+  if #open == 0 then return end
+  open[1].message = err.message
+  self:leave_open(open)
 end
 
 ---Runs `body`; when it fails, undoes in reverse what it told how to undo, then raises its error
----with `undone = true` if every undo succeeded. A stopped run undoes nothing: it can be resumed. Of
----a failed one that is kept, only what was told with `always` is undone: traffic goes back.
+---with `undone = true` if every undo succeeded; where one failed and may succeed another time, the
+---run stops, to be resumed. A run that was stopped before undoes nothing. Of a failed one that is
+---kept, only what was told with `always` is undone: traffic goes back.
 ---@async
 ---@param body fun(undo: fun(name: string, action: fun(), opts: { always: boolean? }?)): any
 ---@param opts? { undone: string? } what is true again after a complete undo: "app still serves v2"
@@ -192,7 +210,7 @@ function Run:transaction(body, opts)
     err.moved_back = #traffic > 0 or nil -- what the journal says is done is no longer so
     error(err, 0)
   end
-  err.undone = true
+  err.undone = err.undone ~= false
   err.undone_text = opts and opts.undone
   unwind(self, undos, err)
   error(err, 0)
