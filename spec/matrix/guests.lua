@@ -110,7 +110,7 @@ package.loaded["kiln.ssh"] = {
 }
 
 package.loaded["kiln.guard"] = {
-  interrupted = 251, unstarted = 252,
+  ends = {},
   command = function(key, command) return "GUARD " .. key .. " " .. command end,
   stop = function() return "true" end,
 }

@@ -1,9 +1,11 @@
 ---A machine as recipes see it: commands and files over SSH, each a journaled operation.
+local crypto = require "rt.crypto"
 local fs = require "rt.fs"
 local timer = require "rt.timer"
 local as = require "kiln.ssh.command"
 local error_ = require "kiln.error"
 local guard = require "kiln.guard"
+local lines = require "kiln.machine_lines"
 local machine_keys = require "kiln.machine_keys"
 local op = require "kiln.op"
 local scope = require "kiln.scope"
@@ -130,12 +132,6 @@ function Machine:ready(opts)
   return self
 end
 
-local function report_line(self, key)
-  return function(line, stream)
-    self.on:emit { type = "line", stream = stream, text = line, name = self.name, key = key }
-  end
-end
-
 ---Runs a shell command as root, once: when the connection or kiln dies, the command goes on and its
 ---result is read later. Raises `exit` (non-zero status), `timeout`, `unreachable`.
 ---@async
@@ -150,17 +146,20 @@ function Machine:run(command, opts)
   local within = opts.timeout or 300
   local title = opts.name or command:match("^%s*([^\n]*)")
   if #title > 60 then title = title:sub(1, 57) .. "..." end
+  local input = opts.stdin or ""
+  local size = crypto.is_secret(input) and #crypto.reveal(input) or #input
   local done = op.call {
     name = ("run %s: %s"):format(self.name, title), class = "once",
     args = {
       machine = self.id, command = command, stdin = opts.stdin, env = opts.env, cwd = opts.cwd,
       user = opts.user,
     },
-    perform = function(token)
+    perform = function(token, in_doubt)
       local text = opts.user and as.wrap(command, { user = opts.user }) or command
+      local report = lines.report(self, token, in_doubt)
       local ok, result = xpcall(persist, error_.from, self, within, function(session, left)
-        return session:run(guard.command(token, text), {
-          check = false, stdin = opts.stdin, timeout = left, on_line = report_line(self, token),
+        return session:run(guard.command(token, text, size), {
+          check = false, stdin = opts.stdin, timeout = left, on_line = report(),
           env = opts.env, cwd = opts.cwd, kill = false, -- the guard ends it, and knows its group
         })
       end)
@@ -176,11 +175,10 @@ function Machine:run(command, opts)
       error(result, 0)
     end,
   }
-  if done.code == guard.interrupted or done.code == guard.unstarted then
+  if guard.ends[done.code] then
     error_.raise {
       kind = "exit", machine = self.name, code = done.code, output = done.out .. done.err,
-      message = ("%s: '%s' was cut off by a restart of the machine; whether it took effect is "
-        .. "unknown"):format(self.name, title),
+      message = ("%s: '%s' %s"):format(self.name, title, guard.ends[done.code]),
     }
   end
   if done.code ~= 0 and opts.check ~= false then

@@ -26,7 +26,8 @@ local classes = { read = true, idempotent = true, adopt = true, once = true }
 ---@field name string what is done, on what: "machine app-green-1"
 ---@field class "read"|"idempotent"|"adopt"|"once"
 ---@field args? table what it depends on; JSON-able; a resumed run must give the same
----@field perform fun(token: string): any touches the world; its result must be JSON-able
+---@field perform fun(token: string, in_doubt: boolean?): any touches the world; its result must be
+---  JSON-able; `in_doubt`: an earlier process may have begun it
 ---@field settle? fun(token: string): any finds what an interrupted `perform` made, or nil
 ---@field unmake? fun(token: string) removes what `perform` may have left when it failed, or when
 ---  the run is aborted there; then instead of `settle`
@@ -142,7 +143,7 @@ local function perform(run, spec, key, row)
       local found = spec.settle(operation.token)
       if found ~= nil then return found end
     end
-    return spec.perform(operation.token)
+    return spec.perform(operation.token, in_doubt)
   end, with_traceback)
   if not ok then
     local known, doubt = xpcall(clean, error_.from, run, spec, token, result)

@@ -315,6 +315,16 @@ function Store:events(run, opts)
     opts and opts.after or 0)
 end
 
+---Gives the events of a command's lines, as the run's processes so far told them.
+---@param run string
+---@param key string the command's
+---@return table[] rows body (JSON)
+function Store:output(run, key)
+  self:flush()
+  return exec(self, [[SELECT body FROM events WHERE run = ?1 AND key = ?2 AND type = 'line'
+    ORDER BY seq]], run, key)
+end
+
 ---Records that something is about to be made.
 ---@param row { run: string, key: string, provider: string, kind: string, name: string,
 ---  token: string, service: string?, colour: string? }

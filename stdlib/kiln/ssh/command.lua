@@ -48,8 +48,11 @@ end
 function command.wrap(text, around)
   local open, secret = split(around.env)
   local folder = around.cwd and ("cd -- %s || exit\n"):format(sh.quote(around.cwd)) or ""
-  -- The exact number of bytes: what follows is the command's own input.
-  local prelude = secret ~= "" and ('eval "$(head -c %d)"\n'):format(#secret) or ""
+  -- The exact number of bytes: what follows is the command's own input. Without its end, as when
+  -- the connection is lost on the way, nothing runs.
+  if secret ~= "" then secret = secret .. ": whole" end
+  local prelude = secret ~= "" and ('v=$(head -c %d)\ncase $v in *": whole") eval "$v" ;; '
+    .. "*) exit 255 ;; esac\nunset v\n"):format(#secret) or ""
   local whole = prelude .. open .. folder .. text
   local limit = around.deadline and { "timeout", "-k", grace, ("%g"):format(around.deadline) } or {}
   if around.user then
