@@ -8,6 +8,7 @@ local machine = require "rt.machine"
 local proc = require "rt.proc"
 local snapshot = require "rt.snapshot"
 local error_ = require "kiln.error"
+local scope = require "kiln.scope"
 local addresses = require "providers.local.addresses"
 local base = require "providers.local.base"
 local databases = require "providers.local.databases"
@@ -61,7 +62,8 @@ end
 local function machine_row(row)
   local kept = unpacked(row)
   return {
-    id = row.name, name = row.name, address = row.address, state = row.state, image = row.image,
+    id = row.name, name = row.name, address = row.address, image = row.image,
+    state = row.state == "running" and "running" or "stopped", lost = row.state == "lost" or nil,
     tags = kept.tags or {}, token = row.token, created = math.tointeger(tonumber(row.created)),
   }
 end
@@ -203,6 +205,22 @@ function Driver:power_off(id)
   error_.check(machine.power_off { dir = self.site.dir, name = id, within = 30 })
 end
 
+---Starts again what ran when this host went down, at the addresses of before. What was switched off
+---stays so.
+---@async
+---@return { name: string, problem: kiln.Error? }[] machines
+function Driver:revive()
+  if not fs.list(self.site.dir .. "/machines") then return {} end -- a new site
+  local lost = {}
+  for _, row in ipairs(self:machines()) do
+    if row.lost then lost[#lost + 1] = row.name end
+  end
+  return scope.all(lost, function(name)
+    local row, problem = machine.start { dir = self.site.dir, name = name }
+    return { name = name, problem = not row and error_.from(problem) or nil }
+  end)
+end
+
 ---Destroys a machine; one that is gone already is fine.
 ---@async
 ---@param id string
@@ -222,12 +240,15 @@ function Driver:snapshot(spec)
   }))
 end
 
----Removes what an interrupted `snapshot` made; fine when there is nothing.
+---Removes what an interrupted `snapshot` made, and waits for one that goes on without us; fine when
+---there is nothing.
 ---@async
 ---@param spec { machine: string, name: string, token: string }
 function Driver:discard_snapshot(spec)
-  local there = self:find_image { token = spec.token }
-  if there then self:destroy_image(there.id) end
+  local off, err = machine.power_off { dir = self.site.dir, name = spec.machine } -- waits
+  if not off and not error_.is(err, "not_found") then error_.check(nil, err) end
+  local there = self:find_image { name = spec.name }
+  if not there or there.token == spec.token then self:destroy_image(spec.name) end
 end
 
 ---Lists images, bases too.

@@ -78,7 +78,7 @@ bool kl_image_remove(kl_site *site, const kl_fields *request, kl_failure *failur
         kl_failure_set(failure, "invalid", 0, "which image?");
         return false;
     }
-    if (!kl_site_lock(site, failure))
+    if (!kl_site_claim(site, name, true, failure) || !kl_site_lock(site, failure))
         return false;
     bool ok = !is_used(site, "machines", "meta", name, failure) &&
               !is_used(site, "images", "lowers", name, failure);
@@ -90,5 +90,8 @@ bool kl_image_remove(kl_site *site, const kl_fields *request, kl_failure *failur
     }
     kl_site_unlock(site);
     snprintf(to, sizeof to, ".%s.gone", name);
-    return ok && kl_inside_remove(site, "images", to, failure);
+    snprintf(from, sizeof from, ".%s.part",
+             name); // what a freeze or an unpacking left that was cut off
+    return ok && kl_inside_remove(site, "images", to, failure) &&
+           kl_inside_remove(site, "images", from, failure);
 }

@@ -1,7 +1,8 @@
 // The life of a machine: created, listed, switched off, started again, destroyed.
 //
 // machines/<name>/ has upper/ and work/ (the overlay), root/ (its mount point), meta (fields), pid.
-// Whether it runs is read from its cgroup, never from a file.
+// Whether it runs is read from its cgroup, never from a file. One that was switched off has an
+// empty pid: where it is not, and the machine does not run, it was lost with its host.
 #include "io/machine.h"
 
 #include "io/files.h"
@@ -51,7 +52,10 @@ static void answer_machine(const kl_site *site, const char *name, const kl_field
 {
     kl_fields row = {0};
     kl_fields_add(&row, "name", name);
-    kl_fields_add(&row, "state", is_running(site, name) ? "running" : "stopped");
+    kl_fields_add(&row, "state",
+                  is_running(site, name)             ? "running"
+                  : kl_machine_init(site, name) != 0 ? "lost"
+                                                     : "stopped");
     kl_buf_append(&row.bytes, meta->bytes.data, meta->bytes.length);
     kl_answer_row(&row);
     kl_fields_free(&row);
@@ -243,15 +247,18 @@ bool kl_machine_create(kl_site *site, const kl_fields *request, kl_failure *fail
     return ok && there >= 0;
 }
 
-// A machine whose creation was cut off: nobody works on it, and it is not whole.
-static void sweep(const kl_site *site, const char *name)
+// A machine that is not whole: its creation is under way, and waited for, since it may be what
+// somebody looks for whose own helper goes on without him; or it was cut off, and is removed.
+static bool settle_half(const kl_site *site, const char *name, kl_failure *failure)
 {
     kl_fields meta = {0};
-    kl_failure ignored = {0}; // whatever stays is found again
-    if (kl_site_claim(site, name, false, &ignored) && load_meta(site, name, &meta, &ignored) &&
-        kl_fields_get(&meta, "whole") == NULL)
-        remove_machine(site, name, &ignored);
+    bool ok = kl_site_claim(site, name, true, failure) && load_meta(site, name, &meta, failure);
+    if (ok && kl_fields_get(&meta, "whole") != NULL)
+        answer_machine(site, name, &meta);
+    else if (ok)
+        ok = remove_machine(site, name, failure);
     kl_fields_free(&meta);
+    return ok;
 }
 
 bool kl_machine_list(kl_site *site, const kl_fields *request, kl_failure *failure)
@@ -273,7 +280,7 @@ bool kl_machine_list(kl_site *site, const kl_fields *request, kl_failure *failur
         if (ok && kl_fields_get(&meta, "whole") != NULL)
             answer_machine(site, entry->d_name, &meta);
         else if (ok)
-            sweep(site, entry->d_name);
+            ok = settle_half(site, entry->d_name, failure);
         kl_fields_free(&meta);
     }
     closedir(dir);
@@ -318,6 +325,16 @@ static bool ask_to_stop(const kl_site *site, const char *name, kl_failure *failu
     return true;
 }
 
+static bool note_off(const kl_site *site, const char *name, kl_failure *failure)
+{
+    char path[PATH_MAX];
+    kl_site_path(site, path, sizeof path, "machines/%s/pid", name);
+    if (truncate(path, 0) == 0 || errno == ENOENT)
+        return true;
+    kl_failure_errno(failure, errno, path);
+    return false;
+}
+
 bool kl_machine_power_off(kl_site *site, const kl_fields *request, kl_failure *failure)
 {
     const char *name = kl_fields_get(request, "name");
@@ -327,7 +344,7 @@ bool kl_machine_power_off(kl_site *site, const kl_fields *request, kl_failure *f
     bool ok = find(site, request, &meta, failure);
     kl_fields_free(&meta);
     if (!ok || !is_running(site, name))
-        return ok;
+        return ok && note_off(site, name, failure);
     if (!kl_cgroup_path(group, sizeof group, site, name))
         return false;
     // Again every second: a PID 1 that still starts drops signals that it does not handle yet.
@@ -337,7 +354,8 @@ bool kl_machine_power_off(kl_site *site, const kl_fields *request, kl_failure *f
             return false;
         empty = kl_cgroup_wait_empty(group, left < 1 ? left : 1);
     }
-    return kl_cgroup_destroy(group, failure); // what did not end in time is cut off
+    // What did not end in time is cut off.
+    return kl_cgroup_destroy(group, failure) && note_off(site, name, failure);
 }
 
 bool kl_machine_destroy(kl_site *site, const kl_fields *request, kl_failure *failure)

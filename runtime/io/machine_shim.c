@@ -192,8 +192,11 @@ static void run_shim(shim *self)
                 _exit(1);
         }
         // reboot(2): in a PID namespace a restart ends its init by SIGHUP, a halt by SIGINT.
-        if (!WIFSIGNALED(status) || WTERMSIG(status) != SIGHUP)
-            _exit(0);
+        if (WIFSIGNALED(status) && WTERMSIG(status) == SIGHUP)
+            continue;
+        if (WIFSIGNALED(status) && WTERMSIG(status) == SIGINT && ftruncate(self->pid_file, 0) != 0)
+            _exit(1);
+        _exit(0);
     }
 }
 

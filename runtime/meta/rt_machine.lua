@@ -9,7 +9,7 @@ local machine = {}
 ---@class rt.machine.Row
 ---@field name string
 ---@field address string of the site's own net; the host reaches it, or kiln alone (`reach`)
----@field state "running"|"stopped"
+---@field state "running"|"stopped"|"lost" lost: it ran when the host went down, or was killed
 ---@field image string
 ---@field token? string
 ---@field data? string
@@ -47,14 +47,15 @@ function machine.network_down(options) end
 ---@return table? err
 function machine.create(options) end
 
----Lists the site's machines. What a creation that was cut off left is removed.
+---Lists the site's machines. A creation that is under way is waited for; what one that was cut off
+---left is removed.
 ---@async
 ---@param options { dir: string }
 ---@return rt.machine.Row[]? rows
 ---@return table? err
 function machine.list(options) end
 
----Boots a stopped machine.
+---Boots a machine that does not run.
 ---@async
 ---@param options { dir: string, name: string }
 ---@return rt.machine.Row? row

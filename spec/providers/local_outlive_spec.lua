@@ -1,7 +1,12 @@
----Commands on a real machine that outlive kiln, and one that does not outlive its machine.
+---What outlives kiln: commands on a machine, unless that is restarted; and machines, unless their
+---host is. A restart of the host is made of what it does to a site: everything that runs there is
+---killed, its control groups and its network are gone.
+local crypto = require "rt.crypto"
 local fs = require "rt.fs"
 local json = require "rt.json"
 local proc = require "rt.proc"
+local timer = require "rt.timer"
+local store_ = require "kiln.store"
 local local_site = require "spec.support.local_site"
 
 local exe, tree = assert(fs.realpath("/proc/self/exe")), assert(fs.cwd())
@@ -20,6 +25,17 @@ function guest.deploy(run)
   run:note("after: " .. box:run("echo is there").out)
   box:destroy()
 end
+function guest.keep(run)
+  local image = run.cloud:base("debian-13").id
+  local both = run.cloud:machines { names = { "guest-2", "guest-3" }, image = image }
+  for _, box in ipairs(both) do box:ready() end
+  both[1]:run "echo kept >/root/file; sync"
+  both[2]:power_off()
+  local front = run.cloud:address "guest"
+  front:assign { both[1].id }
+  return { summary = "front " .. front.ip }
+end
+function guest.look() end
 return guest
 ]]
 
@@ -78,5 +94,55 @@ describe("a command on a machine", function()
         .. "is unknown",
       "after: is there\n",
     }, notes)
+  end)
+
+  ---What a restart of the host leaves of a site.
+  local function restart_host()
+    local done = assert(proc.run { argv = { "sh", "-c", [[
+      for g in $(find /sys/fs/cgroup /run/kiln -maxdepth 3 -type d -name "kiln-$1" 2>/dev/null); do
+        echo 1 >"$g/cgroup.kill"
+        while grep -q "populated 1" "$g/cgroup.events"; do sleep 0.02; done
+        find "$g" -depth -type d -exec rmdir {} +
+      done]], "sh", crypto.sha256(site):sub(1, 8) } })
+    assert.equal("", done.err)
+  end
+
+  local function kiln(...) return assert(proc.run(options(...))) end
+  local function up() return assert(proc.run { argv = { exe, "up" }, env = env }) end
+
+  it("finds its machine again after a restart of the host", function()
+    local done = kiln("run", "guest.lua", "keep")
+    local front = assert(done.err:match("front ([%d.]+)"), done.err)
+    do
+      local store <close> = store_.open(dir)
+      store:release_promote {
+        run = "spec", service = "guest", env = "default", version = "v1", image = "base",
+        colour = "blue", kept_until = 0, data = json.encode {
+          machines = { { id = "guest-2", name = "guest-2" } }, address = { ip = front },
+        },
+      }
+    end
+    local function status() return kiln("status").out:match("guest%-2.*") end
+    assert.is_nil(status():find("off", 1, true))
+
+    restart_host()
+    assert.matches("off: kiln up", status(), 1, true)
+    done = up()
+    assert.equal("machine guest-2 was off since its host went down: started\n", done.out, done.err)
+    assert.is_nil(status():find("off", 1, true))
+    local deadline = timer.now() + 60
+    local there = kiln("ssh", "guest-2", "cat", "/root/file")
+    while there.code ~= 0 and timer.now() < deadline do -- it boots
+      there = kiln("ssh", "guest-2", "cat", "/root/file")
+    end
+    assert.equal("kept\n", there.out, there.err)
+    assert.equal("SSH-", assert(proc.run { argv = { "bash", "-c",
+      "exec 3<>/dev/tcp/$1/22 && head -c 4 <&3", "bash", front } }).out)
+
+    restart_host()
+    done = kiln("run", "guest.lua", "look")
+    assert.equal(0, done.code, done.err)
+    assert.equal("machine guest-2 was off since its host went down: started\n", done.out)
+    assert.matches("everything that ran when this host went down runs", up().out, 1, true)
   end)
 end)

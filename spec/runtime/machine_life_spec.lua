@@ -227,6 +227,19 @@ describe("rt.machine", function()
     end
   end)
 
+  on_machines("lists a machine whose creation is under way, when it is whole", function()
+    scope.all {
+      function() s:create "late" end,
+      function()
+        while not fs.stat(s.dir .. "/machines/late") do timer.sleep(0.002) end
+        assert.equal("running", s:row("late").state)
+      end,
+    }
+    assert(machine.power_off { dir = s.dir, name = "late" })
+    assert.equal("stopped", s:row("late").state)
+    assert(machine.destroy { dir = s.dir, name = "late" })
+  end)
+
   on_machines("makes one machine when two ask for it at once", function()
     local rows = scope.all {
       function() return s:create "twice" end, function() return s:create "twice" end,

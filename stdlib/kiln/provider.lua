@@ -24,6 +24,7 @@
 ---  with `firewalls`: set_firewall{…}
 ---  where it has them: create_machines{ many }  await_machine(id, within)  preflight{…}
 ---  copy_image(id, regions)  known_addresses()  request(method, path, body)
+---  where machines go down with a host: revive() starts those that did -> { name, problem }[]
 ---
 ---`spec/providers/conformance.lua` says it in tests.
 local error_ = require "kiln.error"
@@ -52,12 +53,27 @@ setmetatable(Cloud, { __index = function(_, name)
   return part and require("kiln.provider." .. part)[name]
 end })
 
+---Says what became of machines that went down with their host.
+---@param rows { name: string, problem: kiln.Error? }[] from a driver's `revive`
+---@return string[] lines
+function provider.revived(rows)
+  local lines = {}
+  for index, row in ipairs(rows) do
+    lines[index] = ("machine %s was off since its host went down: %s"):format(row.name,
+      row.problem and "it does not start: " .. row.problem.message or "started")
+  end
+  return lines
+end
+
 ---Opens the run's cloud, as the recipe's `clouds.<name>` sets it up. Raises `usage` for a name that
 ---kiln does not have, `auth` when it lets nobody in.
 ---@param run kiln.Run
 ---@return kiln.Cloud
 function provider.open(run)
   local driver = provider.driver(run.cloud_name, run.clouds and run.clouds[run.cloud_name])
+  for _, line in ipairs(driver.revive and provider.revived(driver:revive()) or {}) do
+    run:note(line)
+  end
   return setmetatable({ name = driver.name, driver = driver, run = run }, Cloud)
 end
 

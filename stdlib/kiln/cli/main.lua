@@ -67,7 +67,7 @@ end
 local handlers = {
   run = "run", resume = "run", abort = "run", rollback = "run",
   runs = "report", show = "report", log = "report", status = "report", doctor = "report", gc = "gc",
-  sim = "sim",
+  sim = "sim", up = "up",
   ssh = "ssh",
 }
 

@@ -108,20 +108,37 @@ function report.log(options)
 end
 
 local function kept_text(row)
+  if row.off then return "off: kiln up" end
   if row.state ~= "kept" then return row.state end
   return row.kept_until and "kept until " .. os.date("%H:%M", row.kept_until // 1) or "kept"
 end
 
+---Names the local machines that went down with this host; asks no cloud.
+local function lost_machines(store)
+  local lost, any = {}, false
+  for _, row in ipairs(store:ledger { kind = "machine", state = "live" }) do
+    any = any or row.provider == "local"
+  end
+  for _, row in ipairs(any and provider.driver("local"):machines() or {}) do
+    lost[row.name] = row.lost
+  end
+  return lost
+end
+
 ---Shows every service.
+---@async
 ---@param options table
 ---@return integer status
 function report.status(options)
   local store <close> = opened(options)
   local rows = store:releases(options.env)
-  for _, row in ipairs(rows) do row.data = json.decode(row.data) end
+  local last, lost = nil, lost_machines(store)
+  for _, row in ipairs(rows) do
+    row.data = json.decode(row.data)
+    for _, one in ipairs(row.data.machines) do row.off = row.off or lost[one.name] end
+  end
   if options.json then return print_json(list(rows)) end
   if #rows == 0 then say "nothing is in service" end
-  local last
   for _, row in ipairs(rows) do
     local machine = row.data.machines[1] or {}
     say("%-10s %-6s %-14s %-14s %-17s %-14s image %-16s %s", row.service == last and ""
