@@ -14,6 +14,7 @@ cases.scenarios = {
   swap = { before = { "v1" }, version = "v2", ends = "done" },
   third = { before = { "v1", "v2" }, version = "v4", ends = "done" },
   failing = { before = { "v1" }, version = "v3", ends = "rolled_back" },
+  choices = { before = {}, version = "v1", ends = "done", recipe = "choices.lua" },
 }
 
 local current -- the world that a run's cloud leads to
@@ -30,10 +31,11 @@ local function lived(call, ...)
   return made
 end
 
-local function start(world, version)
+local function start(world, version, recipe)
   current = world
   return lived(run.start, {
-    file = world.dir .. "/app.lua", cloud = "simulated", args = { version = version },
+    file = world.dir .. "/" .. (recipe or "app.lua"), cloud = "simulated",
+    args = { version = version },
   })
 end
 
@@ -72,7 +74,7 @@ function cases.count(name)
   local world = prepare(scenario)
   local before = #world.seen
   death.live(nil)
-  local made = start(world, scenario.version)
+  local made = start(world, scenario.version, scenario.recipe)
   assert(made.status == scenario.ends, said(made))
   local found = {
     points = death.seen, start = world.start, final = state_of(world),
@@ -151,7 +153,7 @@ function cases.run(name, known, at, how, second)
   local scenario = cases.scenarios[name]
   local world = prepare(scenario)
   death.live(at)
-  start(world, scenario.version)
+  start(world, scenario.version, scenario.recipe)
   if not death.dead then
     world:close()
     return { "the run did not come to point " .. at }
@@ -210,13 +212,13 @@ function cases.fault(name, known, fault)
   local world = prepare(scenario)
   world.sim.faults:place(fault)
   death.live(nil)
-  local made = start(world, scenario.version)
+  local made = start(world, scenario.version, scenario.recipe)
   local ends, status, found = made, made.status, {}
   -- A token that is refused before anything was done ends the run; it is started anew then.
   local refused = made.status == "failed" and made.exit == 7
   if made.status == "stopped" then
     if made.exit ~= 4 then found[1] = "stopped with exit " .. made.exit end
-    world:give_up() -- nothing can go on before an action that hangs is over
+    if fault.kind == "endless" then world:give_up() end -- before that nothing can go on
     ends = go_on(world, made.run, "resume")
     status = "stopped, then " .. ends.status
   end

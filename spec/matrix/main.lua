@@ -2,10 +2,10 @@
 ---from that, aborted. In virtual time.
 ---
 ---  kiln lua spec/matrix/main.lua all            every point; `all swap` of one scenario
----  kiln lua spec/matrix/main.lua short          every 37th
+---  kiln lua spec/matrix/main.lua short          every 53rd
 ---  kiln lua spec/matrix/main.lua swap 17 abort  one case; `swap 17 resume 3` dies again at 3
 ---  kiln lua spec/matrix/main.lua faults         a fault of every kind at every request instead
----  kiln lua spec/matrix/main.lua faults swap 17 one of these; `faults short` every 97th
+---  kiln lua spec/matrix/main.lua faults swap 17 one of these; `faults short` every 149th
 local timer = require "rt.timer"
 local death = require "spec.matrix.death"
 
@@ -29,10 +29,11 @@ local function try(name, known, at, how, second)
 end
 
 local word = arg[1] or "short"
-local names = cases.scenarios[arg[2]] and { arg[2] } or { "deploy", "swap", "third", "failing" }
+local names = cases.scenarios[arg[2]] and { arg[2] }
+  or { "deploy", "swap", "third", "failing", "choices" }
 if word == "faults" then
   local holds = require("spec.matrix.faults").run(names,
-    arg[2] == "short" and 97 or 1, tonumber(arg[3]))
+    arg[2] == "short" and 149 or 1, tonumber(arg[3]))
   timer.real()
   os.exit(holds and 0 or 1)
 end
@@ -42,7 +43,7 @@ if single then
   try(word, known, single, arg[3] or "resume", tonumber(arg[4]))
   print(failed == 0 and "holds: killed " .. known.points[single] or "does not hold")
 else
-  local stride = word == "all" and 1 or 37
+  local stride = word == "all" and 1 or 53
   for index, name in ipairs(names) do
     local known = cases.count(name)
     print(("%s: %d points"):format(name, #known.points))

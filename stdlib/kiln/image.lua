@@ -94,7 +94,7 @@ function image.find(run, name, inputs)
   }
   -- A build that is under way may be edited: what it did so far is compared step by step.
   if seen.found and seen.inputs ~= inputs then
-    op.diverged("look up image " .. name, "the recipe's image has other inputs now")
+    run:diverge("look up image " .. name, "the recipe's image has other inputs now")
   end
   return seen.found
 end

@@ -70,19 +70,8 @@ local function same_unsealed(kept, args)
   return ok and json.encode(unsealed, BYTES) == json.encode(args or {}, BYTES)
 end
 
----Stops a run whose recipe does not ask for what the journal has: raises `diverged`.
----@param key string
----@param message string
----@param lines? string[] what differs
-function op.diverged(key, message, lines)
-  error_.raise {
-    kind = "diverged", key = key, output = lines and table.concat(lines, "\n"),
-    message = ("recipe diverged at operation %s: %s; nothing was done"):format(key, message),
-  }
-end
-
 ---Refuses a journal that does not match the recipe's course.
-local function check_course(row, spec, digest, args, key)
+local function check_course(run, row, spec, digest, args, key)
   local named = row.name == spec.name or row.name == secret.redact(spec.name)
   if named and (row.digest == digest or same_unsealed(row.args, spec.args)) then return end
   local message, lines
@@ -92,7 +81,7 @@ local function check_course(row, spec, digest, args, key)
     message = ("'%s' has other arguments than in the journal"):format(spec.name)
     lines = difference.lines(row.args, args)
   end
-  op.diverged(key, message, lines)
+  run:diverge(key, message, lines)
 end
 
 local function intend(run, key, spec, digest, args)
@@ -185,9 +174,10 @@ local function replay(run, spec, row, key)
   return result
 end
 
----An aborting run's first operation without an outcome: what an interrupted one made is taken over
----so that it can be undone; then the recipe gets a `cancelled` error.
-local function cancel(run, spec, row, key, digest, args)
+---The first operation without an outcome of an aborting run, or of a task that another one's
+---decision cancelled: what an interrupted one made is removed, or taken over so that it can be
+---undone; then the recipe gets a `cancelled` error.
+local function cancel(run, spec, row, key, digest, args, err)
   local token = row and token_of(run, key, row.attempt)
   local look = row and (spec.unmake or spec.settle)
   local state = scope.state()
@@ -198,21 +188,12 @@ local function cancel(run, spec, row, key, digest, args)
   if not ok then error(found, 0) end
   if spec.unmake then found = nil end
   if not row then intend(run, key, spec, digest, args) end
-  if found ~= nil and found ~= false then
-    run.abort_pending = true -- the next operation is the one to cancel
+  if found ~= nil and found ~= false then -- the next operation is the one to cancel
+    run.abort_pending = run.abort_pending or err.abort
     run.store:op_outcome(run.id, key, true, json.encode({ value = secret.seal(found) }, BYTES))
     return found
   end
-  local err = error_.new { kind = "cancelled", message = "the run was aborted", abort = true }
-  run.store:op_outcome(run.id, key, false, json.encode(error_.plain(err), BYTES))
-  error(err, 0)
-end
-
----The first operation without an outcome of a task that another one's decision cancelled: here it
----gets the error that it got, or would have got, then.
-local function doom(run, spec, row, key, digest, args)
-  if not row then intend(run, key, spec, digest, args) end
-  local err = error_.new { kind = "cancelled", message = "another task of the block decided" }
+  if not err.abort then state.doomed = nil end
   run.store:op_outcome(run.id, key, false, json.encode(error_.plain(err), BYTES))
   error(err, 0)
 end
@@ -235,7 +216,7 @@ function op.call(spec)
   local digest = crypto.sha256(args)
   local row = run.store:op(run.id, key)
   if row then
-    check_course(row, spec, digest, args, key)
+    check_course(run, row, spec, digest, args, key)
     if row.state ~= "intent" then
       if row.state == "failed" and row.error:find('"kind":"cancelled"', 1, true) then
         state.doomed = nil -- it was cancelled here: what follows is its cleanup
@@ -245,22 +226,22 @@ function op.call(spec)
   end
   if state.doomed and not state.cleanup then
     if run:checkpoint() then run.abort_pending = true end -- it is for another task
-    state.doomed = nil
-    doom(run, spec, row, key, digest, args)
+    return cancel(run, spec, row, key, digest, args, error_.new { kind = "cancelled",
+      message = "another task of the block decided" })
   end
-  if run:checkpoint() then return cancel(run, spec, row, key, digest, args) end
+  if run:checkpoint() then
+    return cancel(run, spec, row, key, digest, args, error_.new { kind = "cancelled",
+      message = "the run was aborted", abort = true })
+  end
+  scope.put_off()
   if not row then intend(run, key, spec, digest, args) end
   return perform(run, spec, key, row)
 end
 
 ---Cleans up. What fails there is open again in the journal: the run stops, a resume tries it again.
 local function clean_up(state, cleanup, err)
-  local outer = state.cleanup
-  state.cleanup = true -- an abort does not fall into it
-  local ok, failure = xpcall(cleanup, with_traceback)
-  state.cleanup = outer
+  local ok, failure = scope.cleanup(cleanup)
   if ok then return end
-  failure = error_.from(failure)
   if error_.halts(failure) then error(failure, 0) end
   if err then
     failure.message = ("%s; cleaning up failed too: %s"):format(err.message, failure.message)
@@ -291,6 +272,9 @@ function op.ensure(body, cleanup)
   if err then
     if err.undone == nil then err.undone = true end
     error(err, 0)
+  end
+  if state.cancelled and not state.cleanup then
+    error_.raise { kind = "cancelled", message = "another task of the block decided" }
   end
   return table.unpack(result, 2, result.n)
 end

@@ -16,6 +16,8 @@ local scope = {}
 ---@field run? table the run this task belongs to
 ---@field step? table the innermost display group
 ---@field cleanup? boolean what runs removes what a failure or a finished block leaves
+---@field within_cleanup? boolean so did what started the task
+---@field cancelled? boolean it was cancelled while it cleaned up
 ---@field ensured? boolean what runs is undone by the block around it when that fails
 ---@field operation? table the operation whose `perform` runs; calls inside it are part of it
 ---@field doomed? boolean the journal says that this task was cancelled: its first operation without
@@ -46,15 +48,32 @@ local function child_state(parent)
   return {
     path = child_path(parent), children = 0,
     run = parent.run, step = parent.step, operation = parent.operation, cleanup = parent.cleanup,
-    ensured = parent.ensured,
+    within_cleanup = parent.cleanup, ensured = parent.ensured,
   }
 end
 
+local records = setmetatable({}, { __mode = "k" }) -- of the tasks that run
+
 local function start(state, body, ...)
-  return task.spawn(function(...)
+  local child = task.spawn(function(...)
     task.locals().scope = state
     return body(...)
   end, ...)
+  records[child] = state
+  return child
+end
+
+---Cancels a task, once. One that cleans up ends that first, unless the run ends where it is.
+local function cancel(child, cause)
+  local state = records[child] or {}
+  state.doomed = nil
+  if error_.halts(cause) then
+    child:cancel(cause)
+  elseif state.cleanup and not state.within_cleanup then
+    state.cancelled = true
+  else
+    child:cancel()
+  end
 end
 
 ---Which task of a block decided: what the journal says, or the first one to come, which is written
@@ -76,12 +95,14 @@ local function choice_of(parent)
   return { run = run, key = key, made = made, replayed = made ~= nil }
 end
 
----Lets a task decide, if none has. What ends the run where it is decides nothing.
+---Lets a task decide, if none has: by its end, or by its error. What ends the run where it is
+---decides nothing.
 ---@return boolean whether this task is the one
 local function decide(choice, index, err)
   if choice.made then return choice.made == index end
   choice.made = index
   if choice.run and not (err and error_.halts(err)) then choice.run:choose(choice.key, index) end
+  if err then err.choice = err.choice or choice.key end
   return true
 end
 
@@ -95,10 +116,16 @@ local function states_of(parent, count, choice)
   return states
 end
 
----Cancels the others, once: one that replayed its cancelling has had it.
-local function cancel_others(children, states, replayed)
-  for index, other in ipairs(children) do
-    if other ~= task.current() and (not replayed or states[index].doomed) then other:cancel() end
+---Cancels the others, once: one that replayed its cancelling has had it. First they come to where
+---they wait: one that has only begun to replay may have to clean up. What ends the run where it is
+---ends them so: a mere cancel would be in the journal.
+---@param halt? kiln.Error
+local function cancel_others(children, choice, halt)
+  if choice.run and not halt then pcall(timer.sleep, 0) end -- cancelled itself, it goes on here
+  local replayed = choice.replayed and not halt
+  for _, other in ipairs(children) do
+    local state = records[other] or {}
+    if other ~= task.current() and (not replayed or state.doomed) then cancel(other, halt) end
   end
 end
 
@@ -116,10 +143,19 @@ local function join_all(children, failures)
       local woken, cause = pcall(child.join, child)
       if woken then break end
       failures.first = failures.first or cause
-      for _, other in ipairs(children) do other:cancel(cause) end
+      for _, other in ipairs(children) do cancel(other, cause) end
     end
   end
   return failures.first
+end
+
+---Tells whether a body is to be begun. After a failure only what had begun before the run died: it
+---comes to where it was cancelled.
+local function to_begin(state, failures)
+  if not failures.first then return true end
+  if error_.halts(failures.first) or state.operation or not state.run then return false end
+  state.doomed = true
+  return state.run:began(state.path)
 end
 
 ---Starts bodies, no more than `at_once` at the same time. Paths come from the place in the list.
@@ -133,11 +169,14 @@ local function start_all(states, guarded, bodies, at_once, failures)
   end
   for worker = 1, at_once do
     children[worker] = task.spawn(function()
-      while next_body <= #bodies and not failures.first do
+      while next_body <= #bodies do
         local index = next_body
         next_body = next_body + 1
-        task.locals().scope = states[index]
-        guarded(index, bodies[index])
+        if to_begin(states[index], failures) then
+          task.locals().scope = states[index]
+          records[task.current()] = states[index]
+          guarded(index, bodies[index])
+        end
       end
     end)
   end
@@ -156,18 +195,17 @@ local function run_all(bodies, at_once)
       results[index] = value
       return
     end
-    if failures.first then return end
     local halts = error_.halts(value)
+    if failures.first then
+      if halts then failures.first = value end -- it could not clean up
+      return
+    end
     if not halts then
       local decided, mine = xpcall(decide, error_.from, choice, index, value)
       if not decided then value, halts = mine, true elseif not mine then return end
     end
     failures.first = value
-    local whole = not at_once or at_once >= #bodies
-    for place, other in ipairs(children) do
-      local had_it = choice.replayed and not halts and whole and not states[place].doomed
-      if other ~= task.current() and not had_it then other:cancel() end
-    end
+    cancel_others(children, choice, halts and value or nil)
   end
 
   children = start_all(states, guarded, bodies, at_once, failures)
@@ -175,6 +213,10 @@ local function run_all(bodies, at_once)
   if err then
     if error_.is(err, "cancelled") then parent.doomed = nil end
     error(err, 0)
+  end
+  if choice.replayed then -- the others were cancelled for it
+    choice.run:diverge(choice.key, ("task %d of the block failed then, and does not now")
+      :format(choice.made))
   end
   return results
 end
@@ -205,11 +247,14 @@ local function contest(parent, bodies, choice)
   for index, body in ipairs(bodies) do
     children[index] = start(states[index], function()
       local ok, value = xpcall(body, caught)
-      if winner or halt then return end
+      if halt then return end
       if not ok and error_.halts(value) then
-        halt = value
+        halt = value -- of one that lost, too: it could not clean up
+        if winner then return end
+      elseif winner then
+        return
       else
-        local decided, mine = xpcall(decide, error_.from, choice, index)
+        local decided, mine = xpcall(decide, error_.from, choice, index, not ok and value)
         if not decided then
           halt = mine
         elseif mine then
@@ -218,12 +263,38 @@ local function contest(parent, bodies, choice)
           return
         end
       end
-      cancel_others(children, states, choice.replayed and not halt)
+      cancel_others(children, choice, halt)
     end)
   end
   local err = join_all(children, {}) or halt
   if err then error(err, 0) end
   return winner
+end
+
+---Runs what removes what a failure or a finished block leaves. An abort does not fall into it; that
+---another task failed takes effect when it is over.
+---@async
+---@param body fun(): any
+---@return boolean ok
+---@return any result_or_error
+function scope.cleanup(body)
+  local state = scope.state()
+  local outer = state.cleanup
+  state.cleanup = true
+  local ok, value = xpcall(body, caught)
+  state.cleanup = outer
+  return ok, value
+end
+
+---Takes a cancel that came just before a cleanup began to wait: it takes effect afterwards.
+---@async
+function scope.put_off()
+  local state = scope.state()
+  if not state.cleanup or state.within_cleanup then return end
+  local ok, err = pcall(timer.sleep, 0)
+  if ok then return end
+  if error_.halts(err) then error(err, 0) end
+  state.cancelled = true
 end
 
 ---Runs functions at the same time; the first that ends decides, the others are cancelled and ended.

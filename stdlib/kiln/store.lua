@@ -165,16 +165,19 @@ function Store:run_failed_at(id, key)
   exec(self, "UPDATE runs SET failed_key = ?2 WHERE id = ?1", id, key)
 end
 
----Lets the operation at which a kept run failed be tried again, and those that its failure
----cancelled beside it.
+---Lets the operation at which a run failed be tried again, and those that its failure cancelled
+---beside it; so for a choice that a failure made.
 ---@param id string
 ---@param key string
 function Store:ops_retry(id, key)
-  exec(self, [[DELETE FROM ops WHERE run = ?1 AND class = 'choice'
-    AND ended >= (SELECT ended FROM ops WHERE run = ?1 AND key = ?2)]], id, key)
-  exec(self, [[UPDATE ops SET state = 'intent', attempt = attempt + 1, error = NULL,
-    outcome_seal = NULL, ended = NULL WHERE run = ?1 AND state = 'failed' AND (key = ?2
-    OR ended >= (SELECT ended FROM ops WHERE run = ?1 AND key = ?2))]], id, key)
+  atomic(self, function()
+    local row = exec(self, "SELECT ended FROM ops WHERE run = ?1 AND key = ?2", id, key)[1]
+    if not row then return end
+    exec(self, [[UPDATE ops SET state = 'intent', attempt = attempt + 1, error = NULL,
+      outcome_seal = NULL, ended = NULL WHERE run = ?1 AND state = 'failed' AND (key = ?2
+      OR ended >= ?3)]], id, key, row.ended)
+    exec(self, "DELETE FROM ops WHERE run = ?1 AND class = 'choice' AND ended >= ?2", id, row.ended)
+  end)
 end
 
 ---Finds a run by its id or the beginning of it. Raises `usage` when several begin so.
@@ -218,6 +221,15 @@ function Store:sources(run)
     texts[row.path] = row.text
   end
   return texts
+end
+
+---Tells whether a task has operations or blocks, itself or below: "/6#1", "/6!1", "/6/2#1".
+---@param run string
+---@param path string
+---@return boolean
+function Store:op_below(run, path)
+  return #exec(self, "SELECT 1 FROM ops WHERE run = ?1 AND key >= ?2 AND key < ?3 LIMIT 1", run,
+    path .. "!", path .. "0") > 0
 end
 
 ---Gives an operation's row: name, class, digest, state "intent"|"done"|"failed", result, error.

@@ -131,7 +131,7 @@ local function record_end(self, made, text)
     if self.reopen then self.store:ops_retry(self.id, self.reopen) end
     self.store:run_status(self.id, made.status, problem, text)
     if made.status == "kept" or made.status == "failed" then
-      self.store:run_failed_at(self.id, made.error.op or "")
+      self.store:run_failed_at(self.id, made.error.op or made.error.choice or "")
     end
     self.store:lease_release()
   end)

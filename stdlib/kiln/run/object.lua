@@ -59,6 +59,7 @@ function Run:checkpoint()
   if self.stopping then
     error_.raise { kind = "stopped", message = "the run was stopped; it can be resumed" }
   end
+  if self.diverged then error(self.diverged, 0) end
   if self.store.broken then error(self.store.broken, 0) end
   if self.edited then -- its course has been the journal's up to here: from now on it is the recipe
     self.store:together(function()
@@ -91,6 +92,26 @@ function Run:keeps(err)
   end
   err.kept = self.on_error == "keep" or nil
   return err.kept == true
+end
+
+---Stops the run: its recipe does not ask for what the journal has. Raises `diverged`, now and for
+---whatever the recipe asks for next.
+---@param key string
+---@param message string
+---@param lines? string[] what differs
+function Run:diverge(key, message, lines)
+  self.diverged = error_.new {
+    kind = "diverged", key = key, output = lines and table.concat(lines, "\n"),
+    message = ("recipe diverged at operation %s: %s; nothing was done"):format(key, message),
+  }
+  error(self.diverged, 0)
+end
+
+---Tells whether the journal has anything of a task.
+---@param path string
+---@return boolean
+function Run:began(path)
+  return self.store:op_below(self.id, path)
 end
 
 ---Tells which task of a block the journal says decided.
@@ -162,15 +183,13 @@ end
 ---Undoes in reverse; tells in the error what could not be undone. What failed and may succeed
 ---another time stops the run, when all else is undone.
 local function unwind(self, undos, err)
-  local state, open = scope.state(), {}
-  local outer = state.cleanup
-  state.cleanup = true -- an abort does not fall into it
+  local open = {}
   for index = #undos, 1, -1 do
     local undo = undos[index]
-    local ok, failure = xpcall(self.step, with_traceback, self,
-      { name = undo.name, undo = true, perform = undo.action })
+    local ok, failure = scope.cleanup(function()
+      self:step { name = undo.name, undo = true, perform = undo.action }
+    end)
     if not ok then
-      failure = error_.from(failure)
       if error_.halts(failure) then error(failure, 0) end
       err.message = ("%s; undoing '%s' failed too: %s")
         :format(err.message, undo.name, failure.message)
@@ -181,7 +200,6 @@ local function unwind(self, undos, err)
       end
     end
   end
-  state.cleanup = outer
   if #open == 0 then return end
   open[1].message = err.message
   self:leave_open(open)
