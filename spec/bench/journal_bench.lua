@@ -111,6 +111,7 @@ print(("%-44s %13.0f %7.2fx"):format("their durable transactions", 2 * rates[3],
   2 * rates[3] / floors[3]))
 
 print "\n   ops  tasks   seconds  ms an op  of it processor  peak memory  state file  bytes an op"
+local seen = {}
 for _, size in ipairs { { 1000, 1 }, { 2500, 1 }, { 5000, 1 }, { 10000, 1 },
   { 2, 250 }, { 2, 500 }, { 2, 1000 }, { 2, 2000 } } do
   local ops, tasks = size[1], size[2]
@@ -118,6 +119,7 @@ for _, size in ipairs { { 1000, 1 }, { 2500, 1 }, { 5000, 1 }, { 10000, 1 },
   local seconds, memory, state, processor = ran(ops, tasks)
   print(("%6d %6d %9.2f %9.2f %16.2f %9.1f MB %8.2f MB %12.0f"):format(all, tasks, seconds,
     seconds * 1e3 / all, processor * 1e3 / all, memory / 1e6, state / 1e6, state / all))
+  seen[ops .. " " .. tasks] = { seconds / all, processor / all, state / all, memory }
   if ops == 10000 then
     local id = assert(proc.run { cwd = dir, argv = { build .. "/kiln", "runs", "--json" } }).out
       :match('"id":"(%x+)"')
@@ -130,5 +132,13 @@ for _, size in ipairs { { 1000, 1 }, { 2500, 1 }, { 5000, 1 }, { 10000, 1 },
     print(("       replayed by resume: %.2f s (target 1 s), %.2f s of it processor, %.1f MB; the "
       .. "median of 5"):format(replays[3][1], replays[3][3], replays[3][2] / 1e6))
   end
+end
+
+print "\nlarge against small           time an op  processor an op  bytes an op  peak memory"
+for _, pair in ipairs { { "10,000 operations / 1,000", "10000 1", "1000 1" },
+  { "2,000 tasks / 250", "2 2000", "2 250" } } do
+  local large, small = seen[pair[2]], seen[pair[3]]
+  print(("%-26s %12.2fx %15.2fx %11.2fx %11.2fx"):format(pair[1], large[1] / small[1],
+    large[2] / small[2], large[3] / small[3], large[4] / small[4]))
 end
 fs.remove(dir, { recursive = true })

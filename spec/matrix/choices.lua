@@ -49,7 +49,12 @@ function app.deploy(run)
     end)
   end)
   if ok or err.kind ~= "timeout" then error(err, 0) end
-  return run.cloud:address(app.name).ip
+  return run:transaction(function(undo)
+    local one = run.cloud:machines { names = { "last" }, image = base.id, tags = {} }[1]
+    undo("last", function() one:destroy() end)
+    one:ready {}
+    return one.name
+  end)
 end
 
 return app

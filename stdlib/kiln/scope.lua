@@ -266,8 +266,8 @@ local function contest(parent, bodies, choice)
       cancel_others(children, choice, halt)
     end)
   end
-  local err = join_all(children, {}) or halt
-  if err then error(err, 0) end
+  local err = join_all(children, {})
+  if halt or err then error(halt or err, 0) end
   return winner
 end
 
