@@ -83,12 +83,13 @@ function error_.halts(value)
     or error_.is(value, "auth") and value.cloud ~= nil
 end
 
----Tells whether what failed so may succeed another time: what is not there, and what nobody can do,
----will not.
+---Tells whether what failed so may succeed another time: what is not there, and what nobody can do
+---or know, will not.
 ---@param value any
 ---@return boolean
 function error_.may_pass(value)
-  return not error_.is(value, "not_found", "invalid", "unsupported", "usage", "error", "cancelled")
+  return not error_.is(value, "not_found", "invalid", "unsupported", "usage", "error", "cancelled",
+    "in_doubt")
 end
 
 ---Copies a table to what a journal can keep: text, numbers and booleans, lists and maps of them.

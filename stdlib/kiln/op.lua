@@ -96,25 +96,31 @@ local function touch(run, spec, state)
   run.standing = run.standing or not (spec.ledger or state.ensured)
 end
 
+---Stops the run with an operation in doubt: its intent stays open, and a resume settles it.
+---@param why kiln.Error why nobody knows
+---@param err kiln.Error what happened before
+local function stop_in_doubt(spec, why, err)
+  if error_.halts(why) or not error_.may_pass(why) then error(why, 0) end
+  local more = why.message ~= err.message and "; " .. why.message or ""
+  error_.raise { kind = "stopped", message = ("%s: %s%s; whether it took effect is not known yet")
+    :format(spec.name, err.message, more) }
+end
+
 ---Sees to what a failed creation may have left: it is removed, or was refused, so that nothing is
 ---there. Where neither is known the run stops with the creation in doubt, and a resume settles it.
 local function clean(run, spec, token, err)
-  local doubt = err
   if error_.halts(err) or not spec.ledger then return end
   if spec.unmake then
-    local ok, why = xpcall(spec.unmake, error_.from, token)
-    if ok then return end
-    if error_.halts(why) then error(why, 0) end
-    doubt = why
+    local ok, why = scope.cleanup(function() spec.unmake(token) end)
+    if not ok then stop_in_doubt(spec, why, err) end
+    return
   elseif error_.is(err, "cancelled") then
     return -- the ledger has the intent
   elseif err.effect == "none" or error_.is(err, "limit") or not error_.may_pass(err) then
     run.store:ledger_gone(token)
     return
   end
-  local more = doubt.message ~= err.message and "; " .. doubt.message or ""
-  error_.raise { kind = "stopped", message = ("%s%s; whether that made something is not known yet")
-    :format(err.message, more) }
+  stop_in_doubt(spec, err, err)
 end
 
 ---Performs and records the outcome. A stop leaves the intent open for `resume` to settle.
@@ -181,19 +187,20 @@ local function cancel(run, spec, row, key, digest, args, err)
   local token = row and token_of(run, key, row.attempt)
   local look = row and (spec.unmake or spec.settle)
   local state = scope.state()
-  local outer = state.operation
-  state.operation = { key = key, token = token, name = spec.name }
-  local ok, found = xpcall(look or function() end, error_.from, token)
+  local outer, doomed = state.operation, state.doomed
+  state.operation, state.doomed = { key = key, token = token, name = spec.name }, nil
+  local ok, found = scope.cleanup(function() return look and look(token) end)
   state.operation = outer
-  if not ok then error(found, 0) end
+  if not ok then stop_in_doubt(spec, found, err) end
   if spec.unmake then found = nil end
   if not row then intend(run, key, spec, digest, args) end
   if found ~= nil and found ~= false then -- the next operation is the one to cancel
     run.abort_pending = run.abort_pending or err.abort
+    state.doomed = doomed or state.cancelled
     run.store:op_outcome(run.id, key, true, json.encode({ value = secret.seal(found) }, BYTES))
     return found
   end
-  if not err.abort then state.doomed = nil end
+  state.cancelled = nil
   run.store:op_outcome(run.id, key, false, json.encode(error_.plain(err), BYTES))
   error(err, 0)
 end
