@@ -1,5 +1,6 @@
 ---How fast files travel, beside scp and rsync, to an sshd on loopback with its default settings.
----Run: `build/release/kiln lua spec/bench/transfer_bench.lua [megabytes] [files] [times]`
+---Run: `build/release/kiln lua spec/bench/transfer_bench.lua [megabytes] [files] [times] [place]`;
+---place is a folder for both sides, "/dev/shm" to leave the disk out of it
 local exec = require "rt.exec"
 local fs = require "rt.fs"
 local proc = require "rt.proc"
@@ -16,7 +17,11 @@ local function installed(program)
 end
 
 local server <close> = sshd.start()
-local dir = server.dir .. "/data"
+local place = arg[4] and sshd.output("mktemp -d " .. sshd.quote(arg[4]) .. "/kiln-bench.XXXXXX")
+local _ <close> = setmetatable({}, { __close = function()
+  if place then assert(fs.remove(place, { recursive = true })) end
+end })
+local dir = (place or server.dir) .. "/data"
 assert(fs.mkdir(dir .. "/tree", { parents = true }))
 sshd.write(dir .. "/key", sshd.read(server.dir .. "/user"))
 os.execute("chmod 600 " .. dir .. "/key")
@@ -28,6 +33,7 @@ for index = 1, files do
     ("%d "):format(index):rep(900):sub(1, 4096))
 end
 
+sshd.output(("tar -C %s/tree -cf %s/tree.tar ."):format(dir, dir))
 local client = ("-o BatchMode=yes -o UserKnownHostsFile=%s/known -o IdentitiesOnly=yes -i %s/key")
   :format(dir, dir)
 
@@ -35,6 +41,15 @@ local function command(text)
   return function(target)
     local done = assert(proc.run { argv = { "sh", "-c", text:format(target) }, timeout = 600 })
     assert(done.code == 0, done.err)
+  end
+end
+
+---A command that extracts into a folder, which it finds there.
+local function tree_command(text)
+  local extract = command(text)
+  return function(target)
+    assert(fs.mkdir(target))
+    extract(target)
   end
 end
 
@@ -99,6 +114,11 @@ group(("%d files of 4 KB"):format(files), {
   { "kiln upload", needs = "sh", action = with_session(function(target)
     assert(transfer.upload_tree(session, { source = dir .. "/tree", target = target }))
   end) },
+  { "tar c | ssh tar x (no check)", needs = "ssh", action = tree_command(
+    ("tar -C %s/tree -cf - . | ssh -p %d %s %s tar -C %%s -xf -"):format(dir, server.port, client,
+    host)) },
+  { "floor: tar x here, from a file", needs = "tar",
+    action = tree_command(("tar -C %%s -xf %s/tree.tar"):format(dir)) },
 }, function(seconds) return ("%.0f/s"):format(files / seconds) end)
 
 group("1,000 commands `true`, one after the other, on a kept connection", {
