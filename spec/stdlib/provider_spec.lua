@@ -109,6 +109,36 @@ describe("run.cloud", function()
     assert.same({ "api POST /v2/tags", "api GET /v2/tags/mine" }, done)
   end)
 
+  it("writes down that an address is gone when somebody else gave it back", function()
+    local _ <close> = virtual()
+    local folder <close> = recipes.folder()
+    cloud = do_cloud.new()
+    local text = [[
+      local m = {}
+      function m.deploy(run)
+        local front = run.cloud:address "app"
+        run.cloud:api("DELETE", "/v2/reserved_ips/" .. front.ip)
+        front:assign(nil) -- to nowhere is where it points
+        return front.ip
+      end
+      function m.again(run)
+        local front = run.cloud:address "app"
+        run.cloud:api("DELETE", "/v2/reserved_ips/" .. front.ip)
+        front:assign "123"
+      end
+      return m
+    ]]
+    local function rows(state)
+      local store <close> = require("kiln.store").open(folder.dir)
+      return #store:ledger { kind = "address", state = state }
+    end
+    result_of(folder, text)
+    assert.same({ 0, 1 }, { rows "live", rows "gone" })
+    local failed = folder:start("r.lua", { cloud = "simulated", entry = "again" })
+    assert.equal("not_found", failed.error.kind, failed.status)
+    assert.same({ 0, 2 }, { rows "live", rows "gone" })
+  end)
+
   it("refuses what the cloud has not before anything is made", function()
     local folder <close> = recipes.folder()
     cloud = { driver = { name = "bare", capabilities = {} } }
