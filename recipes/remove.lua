@@ -1,10 +1,12 @@
----Takes a service away: its machines, its address, its releases; its images when told to.
+---Takes a service away: its machines, its address or load balancer, its releases; its images when
+---told to.
 local service = require "kiln.service"
 
 ---Removes everything that kiln made for a service. What is gone already is fine.
 ---@async
 ---@param run kiln.Run
----@param spec { service: string, address: string?, images: boolean? } images too (false)
+---@param spec { service: string, address: string?, balancer: string?, images: boolean? } images
+---  too (false)
 ---@return table result
 local function remove(run, spec)
   local now = service.current(run, spec.service)
@@ -25,6 +27,14 @@ local function remove(run, spec)
       name = "address " .. spec.address,
       perform = function()
         return nil, run.cloud:release_address(spec.address) and "released" or "was not there"
+      end,
+    }
+  end
+  if spec.balancer and run.cloud:can "load_balancers" then
+    run:step {
+      name = "balancer " .. spec.balancer,
+      perform = function()
+        return nil, run.cloud:release_balancer(spec.balancer) and "deleted" or "was not there"
       end,
     }
   end

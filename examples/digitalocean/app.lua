@@ -115,9 +115,11 @@ function app.deploy(run, args)
   return done
 end
 
----Takes the service away: machines, front, images. The database stays.
+---Takes the service away: machines, front, images. The database and the name stay.
 function app.remove(run)
-  return remove(run, { service = named(run), address = named(run), images = true })
+  return remove(run, {
+    service = named(run), address = named(run), balancer = named(run), images = true,
+  })
 end
 
 return app

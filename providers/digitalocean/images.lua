@@ -228,7 +228,8 @@ function images.copy(self, id, regions)
       find = function()
         local answer = self.api:find(("/v2/images/%s/actions?per_page=20"):format(id))
         for _, one in ipairs(answer and answer.actions or {}) do
-          if one.type == "transfer" and one.status == "in-progress" then return one end
+          local same = one.type == "transfer" and one.region_slug == region
+          if same and one.status == "in-progress" then return one end
         end
       end,
     })

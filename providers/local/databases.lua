@@ -28,13 +28,18 @@ local function kept(site, name)
   return text and json.decode(text)
 end
 
----Gives a new database's password; whoever writes it first decides. 0600, beside the machines.
-local function password(site, name)
+---Gives a new database's user and password; whoever writes them first decides. 0600, beside the
+---machines.
+local function access(site, spec)
   error_.check(fs.mkdir(site.dir .. "/databases", { parents = true, mode = "0700" }))
-  local text = json.encode { password = crypto.hex(crypto.random(24)) }
-  local done, err = fs.write(path_of(site, name), text, { exclusive = true, mode = "0600" })
+  local role = role_of(spec.name)
+  local text = json.encode {
+    user = spec.user or role, database = spec.database or role,
+    password = spec.password or crypto.hex(crypto.random(24)),
+  }
+  local done, err = fs.write(path_of(site, spec.name), text, { exclusive = true, mode = "0600" })
   if not done and not error_.is(err, "exists") then error_.check(nil, err) end
-  return error_.check(kept(site, name)).password
+  return error_.check(kept(site, spec.name))
 end
 
 local function answers(address)
@@ -45,12 +50,12 @@ local function answers(address)
   return ok
 end
 
-local function row_of(machine)
+local function row_of(site, machine)
   local name = machine.tags[tag]
-  local role = role_of(name)
+  local role, known = role_of(name), kept(site, name) or {}
   return {
-    id = machine.id, name = name, host = machine.address, port = port, user = role,
-    database = role, ssl = true, engine = "pg",
+    id = machine.id, name = name, host = machine.address, port = port,
+    user = known.user or role, database = known.database or role, ssl = true, engine = "pg",
     state = answers(machine.address) and "online" or "creating",
   }
 end
@@ -65,10 +70,11 @@ local certificate = "cd " .. folder .. " && openssl req -x509 -newkey ec -pkeyop
 
 ---Makes the role and the database over the local socket, and only then listens for others: whoever
 ---can connect finds both.
-local function user_data(role, word)
+local function user_data(known)
   return cloudinit.config {
     cloudinit.write_file("/run/kiln.sql", ("create role %s login password '%s';\n"
-      .. "create database %s owner %s;\n"):format(role, word, role, role),
+      .. "create database %s owner %s;\n"):format(known.user, known.password, known.database,
+      known.user),
       { mode = "0640", owner = "root:postgres" }),
     cloudinit.write_file(folder .. "conf.d/kiln.conf", ("listen_addresses = '*'\n"
       .. "ssl_cert_file = '%sserver.crt'\nssl_key_file = '%sserver.key'\n"):format(folder, folder)),
@@ -92,14 +98,15 @@ end
 ---@return table?
 function databases.find(driver, name)
   for _, machine in ipairs(driver:machines { tag = tag }) do
-    if machine.tags[tag] == name then return row_of(machine) end
+    if machine.tags[tag] == name then return row_of(driver.site, machine) end
   end
 end
 
 ---Makes a database; one of that name is taken as it is. Raises `unsupported` for another engine.
 ---@async
 ---@param driver kiln.local.Driver
----@param spec { name: string, engine: string? } ("pg")
+---@param spec { name: string, engine: string?, user: string?, database: string?,
+---  password: string? } ("pg"), (of the name), (of the name), (a random one)
 ---@return table database
 function databases.create(driver, spec)
   local there = databases.find(driver, spec.name)
@@ -108,11 +115,10 @@ function databases.create(driver, spec)
     error_.raise { kind = "unsupported", message = ("the local cloud has PostgreSQL (\"pg\") only, "
       .. "not '%s'"):format(spec.engine) }
   end
-  local role = role_of(spec.name)
-  return row_of(driver:create_machine {
+  return row_of(driver.site, driver:create_machine {
     name = "db-" .. spec.name, token = "database-" .. spec.name, image = driver:base_image(base).id,
     tags = { [tag] = spec.name },
-    user_data = user_data(role, password(driver.site, spec.name)),
+    user_data = user_data(access(driver.site, spec)),
   })
 end
 
@@ -129,7 +135,7 @@ function databases.await(driver, id)
       error_.raise { kind = "failed", message = ("the database's machine %s is %s"):format(id,
         machine and "switched off" or "gone") }
     end
-    local row = row_of(machine)
+    local row = row_of(driver.site, machine)
     if row.state == "online" then return row end
     if timer.now() > deadline then
       error_.raise { kind = "timeout", message = ("PostgreSQL on %s does not answer at %s:%d after "
@@ -150,7 +156,7 @@ function databases.secrets(driver, id)
   if not made then
     error_.raise { kind = "not_found", message = ("there is no database on %s"):format(id) }
   end
-  local row = row_of(machine)
+  local row = row_of(driver.site, machine)
   return {
     password = secret.remember(made.password),
     ca = error_.check(fs.read(("%s/machines/%s/upper%sserver.crt"):format(driver.site.dir, id,

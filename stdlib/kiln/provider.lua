@@ -45,7 +45,8 @@ local parts = {
   base = "images", find_image = "images", snapshot = "images", copy_image = "images",
   destroy_images = "images", retain_images = "images",
   address = "addresses", release_address = "addresses",
-  balancer = "balancers", database = "databases", record = "network", firewall = "network",
+  balancer = "balancers", release_balancer = "balancers",
+  database = "databases", record = "network", firewall = "network",
 }
 
 setmetatable(Cloud, { __index = function(_, name)

@@ -32,12 +32,14 @@ end
 
 local function connection(cluster, private)
   local engine, user = engines[cluster.engine], cluster.users:get "doadmin"
-  local host = (private and "private-" or "") .. cluster.host
+  local real = cluster.real or {} -- a machine has one address, in every network
+  local host, port = real.host or (private and "private-" or "") .. cluster.host,
+    real.port or engine.port
   return {
-    protocol = engine.scheme, host = host, port = engine.port, user = user.name,
+    protocol = engine.scheme, host = host, port = port, user = user.name,
     password = user.password, database = engine.database, ssl = true,
     uri = ("%s://%s:%s@%s:%d/%s?sslmode=require"):format(engine.scheme, user.name, user.password,
-      host, engine.port, engine.database),
+      host, port, engine.database),
   }
 end
 
@@ -89,6 +91,21 @@ local function plan_of(world, body)
   return name, region.slug, size, nodes
 end
 
+---Lets the cluster become online, on a machine if there are machines for its engine.
+local function start(world, cluster)
+  local job
+  if world.machines and cluster.engine == "pg" then
+    job = world.machines.create_database {
+      name = cluster.name, engine = cluster.engine, database = engines.pg.database,
+      user = "doadmin", password = cluster.users:get("doadmin").password,
+    }
+  end
+  -- The API has no status for a cluster that failed: it goes away.
+  world:becomes(cluster, world.latency.database, function(ended)
+    cluster.status, cluster.real = "online", ended and ended.value
+  end, function() world.databases:remove(cluster.id) end, job)
+end
+
 local function create(world, request)
   local body = request.body
   local name, region, size, nodes = plan_of(world, body)
@@ -105,9 +122,7 @@ local function create(world, request)
   cluster.users:add { id = "doadmin", name = "doadmin", role = "primary",
     password = password(world) }
   if engine.database ~= "" then cluster.dbs:add { id = engine.database } end
-  -- The API has no status for a cluster that failed: it goes away.
-  world:becomes(cluster, world.latency.database, function() cluster.status = "online" end,
-    function() world.databases:remove(cluster.id) end)
+  start(world, cluster)
   return reply.json(201, { database = show(cluster) })
 end
 
@@ -160,6 +175,7 @@ local function remove(world, request)
   local cluster = existing(world, request)
   cluster.gone = true
   world.databases:remove(cluster.id)
+  if world.machines then world.machines.destroy_database(cluster.name) end
   return reply.none()
 end
 
@@ -234,8 +250,10 @@ function databases.routes(add)
   end)
   add("PUT", "/v2/databases/{id}/firewall", set_firewall)
   add("GET", "/v2/databases/{id}/ca", function(world, request)
-    existing(world, request)
-    return reply.json(200, { ca = { certificate = crypto.base64(authority.certificate) } })
+    local real = existing(world, request).real
+    return reply.json(200, { ca = {
+      certificate = crypto.base64(real and real.ca or authority.certificate),
+    } })
   end)
   add_parts(add, { path = "users", key = "user", list = "users", show = show_user,
     make = function(world, name)

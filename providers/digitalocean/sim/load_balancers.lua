@@ -113,6 +113,19 @@ local function region_of(world, body)
   return region.slug
 end
 
+---What a load balancer does at the moment, for the one that passes the traffic.
+local function view_of(world, balancer)
+  local members = {}
+  for _, id in ipairs(droplet_ids(world, balancer)) do
+    local droplet = world.droplets:get(id)
+    if droplet and droplet.address and droplet.status == "active" then
+      members[#members + 1] = { id = id, address = droplet.address }
+    end
+  end
+  return { members = members, rules = balancer.settings.forwarding_rules,
+    health = balancer.settings.health_check }
+end
+
 local function create(world, request)
   local body = request.body
   if #world.load_balancers.rows >= world.limits.load_balancers then
@@ -129,10 +142,14 @@ local function create(world, request)
       vpcs.choose(world, input.text(body, "vpc_uuid"), region).id,
     ip = ("198.19.200.%d"):format(number),
   })
-  world:becomes(balancer, world.latency.load_balancer, function()
+  local job = world.machines and world.machines.balance(balancer.id, function()
+    return view_of(world, balancer)
+  end)
+  world:becomes(balancer, world.latency.load_balancer, function(ended)
     balancer.status = "active"
+    balancer.ip = ended and ended.value.ip or balancer.ip
     balancer.ip_at = world.now + (fault.kind == "no_address" and (fault.seconds or 10) or 0)
-  end, function() balancer.status = "errored" end)
+  end, function() balancer.status = "errored" end, job)
   return reply.json(202, { load_balancer = show(world, balancer) })
 end
 
@@ -213,6 +230,7 @@ local function remove(world, request)
   local balancer = existing(world, request)
   balancer.gone = true
   world.load_balancers:remove(balancer.id)
+  if world.machines then world.machines.end_balance(balancer.id) end
   return reply.none()
 end
 

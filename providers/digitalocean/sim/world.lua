@@ -122,15 +122,16 @@ end
 ---never (`endless`), or late (`slow`).
 ---@param row table nothing happens to one that is gone by then
 ---@param seconds number
----@param ready fun()
+---@param ready fun(job: kiln.do.sim.Job?)
 ---@param failed fun()
-function World:becomes(row, seconds, ready, failed)
+---@param job? kiln.do.sim.Job it waits for this too; its error makes it fail
+function World:becomes(row, seconds, ready, failed, job)
   local fault = self.fault or {}
   if fault.kind == "endless" then return end
-  self:after(fault.kind == "slow" and fault.seconds or seconds, function()
+  self:after(fault.kind == "slow" and fault.seconds or seconds, function(ended)
     if row.gone then return end
-    if fault.kind == "errored" then failed() else ready() end
-  end)
+    if fault.kind == "errored" or ended and ended.error then failed() else ready(ended) end
+  end, job)
 end
 
 ---Takes the first event that is due and whose job is done.

@@ -103,7 +103,9 @@ local function greet(options, module, server, token)
   if (options.machines or "none") == "local" then
     say("  of local machines: every base image is the same Debian; sizes, regions and private")
     say("  networks change nothing; a snapshot wants a droplet that is off, which then stays off;")
-    say("  no metadata service, user data comes with the machine")
+    say("  no metadata service: user data comes with the machine; a PostgreSQL cluster is a")
+    say("  machine, its user doadmin: later users and databases, and other engines, are rows; load")
+    say("  balancers pass HTTP on, from a loopback address that machines do not reach")
   end
   say("Ready.")
 end

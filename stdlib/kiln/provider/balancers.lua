@@ -67,6 +67,27 @@ function balancers.balancer(self, name, spec)
   }, Balancer)
 end
 
+---Takes a load balancer away.
+---@async
+---@param self kiln.Cloud
+---@param name string
+---@return boolean there false: there was none
+function balancers.release_balancer(self, name)
+  return op.call {
+    name = "release balancer " .. name, class = "idempotent", args = { name = name }, quiet = true,
+    perform = function()
+      local row = self.driver:balancer(name)
+      if row then self.driver:destroy_balancer(row.id) end
+      for _, made in ipairs(self.run.store:ledger { kind = "balancer", state = "live" }) do
+        if made.name == name and made.provider == self.name then
+          self.run.store:ledger_gone(made.token)
+        end
+      end
+      return row ~= nil
+    end,
+  }
+end
+
 ---Tells the ids of the machines behind it.
 ---@async
 ---@return string[] ids

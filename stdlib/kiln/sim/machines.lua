@@ -9,6 +9,7 @@ local timer = require "rt.timer"
 local yaml = require "rt.yaml"
 local cloudinit = require "kiln.cloudinit"
 local error_ = require "kiln.error"
+local balancer = require "kiln.sim.balancer"
 local site = require "kiln.sim.site"
 
 local machines = {}
@@ -26,6 +27,10 @@ local look_seconds = 0.25
 ---@field reserve fun(): string gives an address that was set aside
 ---@field release fun(ip: string): kiln.sim.Job
 ---@field assign fun(ip: string, id: integer?): kiln.sim.Job
+---@field create_database fun(cluster: table): kiln.sim.Job value: { host, port, ca }
+---@field destroy_database fun(name: string): kiln.sim.Job
+---@field balance fun(id: string, view: fun(): kiln.sim.BalancerView): kiln.sim.Job value: { ip }
+---@field end_balance fun(id: string): kiln.sim.Job
 ---@field stopped fun(): integer[] ids of those that switched themselves off
 ---@field close fun() ends the jobs and removes the site with everything in it
 
@@ -129,6 +134,50 @@ local function set_aside(driver, count)
   return free
 end
 
+---Adds what runs a cluster: PostgreSQL on a machine of its own, under its name.
+local function add_databases(self, driver, jobs)
+  local function key(name) return "database " .. name end
+
+  function self.create_database(cluster)
+    return jobs.start(key(cluster.name), "create database " .. cluster.name, function()
+      local made = driver:create_database(cluster)
+      local online = driver:await_database(made.id)
+      return { host = online.host, port = online.port, ca = driver:database_secrets(made.id).ca }
+    end)
+  end
+
+  function self.destroy_database(name)
+    return jobs.start(key(name), "destroy database " .. name, function()
+      local there = driver:database(name)
+      if there then driver:destroy_database(there.id) end
+    end)
+  end
+end
+
+---Adds load balancers; gives what ends them all.
+local function add_balancers(self, jobs, log)
+  local open = {}
+
+  function self.balance(id, view)
+    return jobs.start(id, "load balancer", function()
+      open[id] = balancer.open(view, log)
+      return { ip = open[id].ip }
+    end)
+  end
+
+  function self.end_balance(id)
+    return jobs.start(id, "load balancer's end", function()
+      local there = open[id]
+      open[id] = nil
+      if there then there:close() end
+    end)
+  end
+
+  return function()
+    for _, one in pairs(open) do one:close() end
+  end
+end
+
 ---Opens machines behind a simulator, in a site of their own that goes away with them.
 ---@async
 ---@param driver table of the local cloud
@@ -141,6 +190,8 @@ function machines.open(driver, opts)
   local jobs, state = queue(opts.log), { names = {}, off = {}, ids = {} }
   local free, taken, self = set_aside(driver, opts.addresses), {}, {}
   local watcher = rt_task.spawn(watch, driver, state)
+  add_databases(self, driver, jobs)
+  local close_balancers = add_balancers(self, jobs, opts.log)
 
   function self.create(droplet)
     local name = host_name(droplet)
@@ -229,6 +280,7 @@ function machines.open(driver, opts)
     watcher:cancel()
     watcher:join()
     jobs.close()
+    close_balancers()
     site.remove(driver)
   end
 
