@@ -87,8 +87,8 @@ end
 ---@return boolean
 function Sshd:launch()
   write_config(self)
-  local pid = sshd.output(("/usr/sbin/sshd -D -e -f %s/config 2>%s/log >/dev/null & echo $!")
-    :format(self.dir, self.dir))
+  local pid = sshd.output(("%s /usr/sbin/sshd -D -e -f %s/config 2>%s/log >/dev/null & echo $!")
+    :format(self.within, self.dir, self.dir))
   self.pid = assert(math.tointeger(tonumber(pid)))
   for _ = 1, 250 do
     local log = self:log()
@@ -101,13 +101,15 @@ end
 
 ---Starts a server.
 ---@async
----@param opts? { config: string?, host_key: string? } lines of sshd_config; ssh-keygen arguments
+---@param opts? { config: string?, host_key: string?, within: string? } lines of sshd_config;
+---  ssh-keygen arguments; a command before sshd's that ends in exec: a namespace of its own
 ---@return spec.Sshd
 function sshd.start(opts)
   opts = opts or {}
   if sshd.output("id -u") == "0" then os.execute("mkdir -p /run/sshd") end
   local self = setmetatable({
     host = "127.0.0.1", user = sshd.output("id -un"), config = opts.config or "",
+    within = opts.within or "",
     dir = sshd.output("mktemp -d /tmp/kiln-sshd.XXXXXX"),
   }, Sshd)
   local _, host_public = self:keygen("host", opts.host_key or "-t ed25519")

@@ -1,0 +1,136 @@
+local sshd = require "spec.support.sshd"
+local crypto = require "rt.crypto"
+local exec = require "rt.exec"
+local fs = require "rt.fs"
+local ssh = require "rt.ssh"
+local task = require "rt.task"
+local timer = require "rt.timer"
+local transfer = require "rt.transfer"
+
+describe("a tree that travels", function()
+  local server, session, here, there
+
+  lazy_setup(function()
+    server = sshd.start()
+    session = assert(ssh.connect(server:options()))
+  end)
+  lazy_teardown(function()
+    session:close()
+    server:stop()
+  end)
+  before_each(function() -- both sides are this machine
+    here, there = server.dir .. "/here", server.dir .. "/there"
+    fs.remove(here, { recursive = true })
+    fs.remove(there, { recursive = true })
+    assert(fs.mkdir(here))
+    assert(fs.mkdir(there))
+  end)
+
+  local function names(path)
+    return table.concat(assert(fs.list(path)), " ")
+  end
+
+  local function upload(opts)
+    return transfer.upload_tree(session, { source = here, target = there .. "/t",
+      timeout = opts and opts.timeout })
+  end
+
+  it("keeps the times of files, folders and links, to the second", function()
+    assert(fs.mkdir(here .. "/folder"))
+    assert(fs.write(here .. "/folder/old", "x"))
+    assert(fs.symlink("folder", here .. "/link"))
+    sshd.output(([[cd %s && touch -d 2001-02-03T04:05:06 folder/old &&
+      touch -h -d 2002-02-03T04:05:06 link && touch -d 2003-02-03T04:05:06 folder]]):format(here))
+    assert(upload())
+    local times = "cd %s && stat -c '%%n %%Y' folder folder/old link"
+    assert.equal(sshd.output(times:format(here)), sshd.output(times:format(there .. "/t")))
+    assert.matches("^folder 104", sshd.output(times:format(there .. "/t")))
+  end)
+
+  it("keeps names of any bytes", function()
+    for _, name in ipairs { "-rf", "--help", "*", "~", " ", "$HOME", "a\nb", "caf\xe9",
+      "\xf0\x9f\x94\xa5", ("n"):rep(255), "a=b", "'\"`", "%s", "kiln-part-x" } do
+      assert(fs.write(here .. "/" .. name, name))
+    end
+    assert(upload())
+    assert.same(fs.list(here), fs.list(there .. "/t"))
+    for _, name in ipairs(assert(fs.list(here))) do
+      assert.equal(name, fs.read(there .. "/t/" .. name))
+    end
+  end)
+
+  it("brings what is in a sparse file, and two files for two names of one", function()
+    sshd.output(("cd %s && truncate -s 3M hole && printf end >> hole && printf x > a && ln a b")
+      :format(here))
+    local done = assert(upload())
+    assert.equal(3 * 1024 * 1024 + 3 + 2, done.bytes)
+    assert.is_true(fs.read(there .. "/t/hole") == ("\0"):rep(3 * 1024 * 1024) .. "end")
+    assert.equal("1 1", sshd.output(("stat -c %%h %s/t/a %s/t/b | xargs"):format(there, there)))
+  end)
+
+  ---Uploads a tree of a long file and a short one, which changes while the long one travels.
+  local function changing(change)
+    assert(fs.write(here .. "/a-long", crypto.random(1024 * 1024):rep(48)))
+    assert(fs.write(here .. "/b-short", "0123456789"))
+    local child = task.spawn(upload)
+    while names(there) == "" do timer.sleep(0.001) end -- the list is made
+    change(here .. "/b-short")
+    local _, done, err = child:join()
+    return done, err
+  end
+
+  it("fails when a file shrinks or goes while the tree is read, and leaves nothing", function()
+    local done, err = changing(function(path) assert(fs.write(path, "01")) end)
+    assert.is_nil(done)
+    assert.equal("io", err.kind)
+    assert.matches("b-short changed while it was read", err.message, 1, true)
+    done, err = changing(function(path) assert(fs.remove(path)) end)
+    assert.is_nil(done)
+    assert.equal("not_found", err.kind)
+    assert.matches("b-short", err.message, 1, true)
+    for _ = 1, 250 do -- the host removes it when the connection's end reaches it
+      if names(there) == "" then break end
+      timer.sleep(0.02)
+    end
+    assert.equal("", names(there))
+  end)
+
+  it("brings of a file that grows what it had when the tree was listed", function()
+    assert(changing(function(path) sshd.output("printf more >> " .. path) end))
+    assert.equal("0123456789", fs.read(there .. "/t/b-short"))
+  end)
+
+  it("says that the disk is full or read-only there, and leaves the old whole", function()
+    if server.user ~= "root" then pending "needs root to mount a small file system" return end
+    local small <close> = sshd.start {
+      within = "unshare -m sh -c 'mount -t tmpfs -o size=2m tmpfs /mnt && exec \"$@\"' sh",
+    }
+    local own <close> = assert(ssh.connect(small:options()))
+    local function on_host(command)
+      local done = assert(exec.run(own, command))
+      assert.equal(0, done.code, done.err)
+      return (done.out:gsub("%s+$", ""))
+    end
+    on_host "mkdir /mnt/t && echo old > /mnt/t/a && echo old > /mnt/f"
+    assert(fs.write(here .. "/a", "new"))
+    assert(fs.write(here .. "/b", crypto.random(1024 * 1024):rep(3)))
+    local function all_fail(kind, text)
+      for _, replace in ipairs { true, false } do
+        local done, err = transfer.upload_tree(own, { source = here, target = "/mnt/t",
+          replace = replace })
+        assert.is_nil(done)
+        assert.equal(kind, err.kind)
+        assert.matches("upload of a tree to /mnt/t: .*" .. text, err.message)
+      end
+      local done, err = transfer.upload(own, { source = here .. "/b", target = "/mnt/f" })
+      assert.is_nil(done)
+      assert.equal(kind, err.kind)
+      assert.matches("upload to /mnt/f: .*" .. text, err.message)
+      assert.equal("/mnt /mnt/f /mnt/t /mnt/t/a", on_host "find /mnt | sort | xargs")
+      assert.equal("old old", on_host "cat /mnt/f /mnt/t/a | xargs")
+    end
+    all_fail("limit", "No space left")
+    on_host "mount -o remount,ro /mnt"
+    all_fail("denied", "Read%-only file system")
+  end)
+end)
