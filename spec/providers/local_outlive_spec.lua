@@ -35,7 +35,7 @@ function guest.keep(run)
   front:assign { both[1].id }
   return { summary = "front " .. front.ip }
 end
-function guest.look() end
+function guest.look(run) run.cloud:address "guest" end
 return guest
 ]]
 

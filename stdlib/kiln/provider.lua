@@ -37,7 +37,6 @@ local provider = {}
 ---@field driver table
 ---@field private run kiln.Run
 local Cloud = {}
-Cloud.__index = Cloud
 
 ---Parts of `run.cloud`, each loaded when one of its functions is first used.
 local parts = {
@@ -66,16 +65,25 @@ function provider.revived(rows)
   return lines
 end
 
+---The first use of a part starts what went down with the host.
+function Cloud.__index(self, name)
+  local driver = parts[name] and rawget(self, "sleeping")
+  if driver then
+    self.sleeping = nil
+    for _, line in ipairs(provider.revived(driver:revive())) do self.run:note(line) end
+  end
+  return Cloud[name]
+end
+
 ---Opens the run's cloud, as the recipe's `clouds.<name>` sets it up. Raises `usage` for a name that
 ---kiln does not have, `auth` when it lets nobody in.
 ---@param run kiln.Run
 ---@return kiln.Cloud
 function provider.open(run)
   local driver = provider.driver(run.cloud_name, run.clouds and run.clouds[run.cloud_name])
-  for _, line in ipairs(driver.revive and provider.revived(driver:revive()) or {}) do
-    run:note(line)
-  end
-  return setmetatable({ name = driver.name, driver = driver, run = run }, Cloud)
+  return setmetatable({
+    name = driver.name, driver = driver, run = run, sleeping = driver.revive and driver,
+  }, Cloud)
 end
 
 ---Makes a provider's driver by name. Raises `usage` for a name that kiln does not have.
