@@ -247,8 +247,7 @@ end
 function Driver:discard_snapshot(spec)
   local off, err = machine.power_off { dir = self.site.dir, name = spec.machine } -- waits
   if not off and not error_.is(err, "not_found") then error_.check(nil, err) end
-  local there = self:find_image { name = spec.name }
-  if not there or there.token == spec.token then self:destroy_image(spec.name) end
+  error_.check(snapshot.remove { dir = self.site.dir, image = spec.name, token = spec.token })
 end
 
 ---Lists images, bases too.

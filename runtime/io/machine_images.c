@@ -70,6 +70,20 @@ static bool is_used(const kl_site *site, const char *folder, const char *file, c
     return used;
 }
 
+// Is it another one's than who asks? Without a token, nobody's.
+static bool is_others(const kl_site *site, const char *name, const char *token)
+{
+    char path[PATH_MAX];
+    kl_fields meta = {0};
+    kl_failure ignored; // one that cannot be read is whose it says
+    kl_site_path(site, path, sizeof path, "images/%s/meta", name);
+    bool read = token != NULL && kl_fields_load(&meta, path, &ignored);
+    const char *theirs = read ? kl_fields_get(&meta, "token") : NULL;
+    bool others = theirs != NULL && strcmp(theirs, token) != 0;
+    kl_fields_free(&meta);
+    return others;
+}
+
 bool kl_image_remove(kl_site *site, const kl_fields *request, kl_failure *failure)
 {
     const char *name = kl_fields_get(request, "image");
@@ -78,7 +92,11 @@ bool kl_image_remove(kl_site *site, const kl_fields *request, kl_failure *failur
         kl_failure_set(failure, "invalid", 0, "which image?");
         return false;
     }
-    if (!kl_site_claim(site, name, true, failure) || !kl_site_lock(site, failure))
+    if (!kl_site_claim(site, name, true, failure))
+        return false;
+    if (is_others(site, name, kl_fields_get(request, "token")))
+        return true;
+    if (!kl_site_lock(site, failure))
         return false;
     bool ok = !is_used(site, "machines", "meta", name, failure) &&
               !is_used(site, "images", "lowers", name, failure);

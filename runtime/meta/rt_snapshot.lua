@@ -26,9 +26,9 @@ function snapshot.freeze(options) end
 ---@return table? err
 function snapshot.list(options) end
 
----Removes an image; fine when it is gone.
+---Removes an image, and what a freeze under its name left that was cut off; fine when it is gone.
 ---@async
----@param options { dir: string, image: string }
+---@param options { dir: string, image: string, token: string? } only if it is that token's
 ---@return true? done
 ---@return table? err exists: a machine or an image stands on it
 function snapshot.remove(options) end

@@ -17,7 +17,7 @@ static int snapshot_list(lua_State *L)
 
 static int snapshot_remove(lua_State *L)
 {
-    static const kl_machine_verb remove = {"remove", KL_MACHINE_ROW, 300, {"!image"}};
+    static const kl_machine_verb remove = {"remove", KL_MACHINE_ROW, 300, {"!image", "token"}};
     return kl_machine_call(L, &remove);
 }
 

@@ -34,7 +34,7 @@ local twice = {
   },
   failing = {
     { "during destroy_machine", "resume", "cutting destroy_machine" },
-    { "done destroy_machine", "abort", "after the intent of destroy app-N" },
+    { "after the intent of destroy app-N", "abort", "done destroy_machine" },
   },
 }
 

@@ -117,6 +117,7 @@ describe("rt.snapshot", function()
   end)
 
   on_machines("leaves nothing of removed images", function()
+    assert(fs.mkdir(s.dir .. "/images/.cut.part")) -- as a freeze that was killed has it
     for _, image in ipairs { "cut", "two", "one" } do
       assert(snapshot.remove { dir = s.dir, image = image })
       assert(snapshot.remove { dir = s.dir, image = image })
