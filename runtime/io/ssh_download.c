@@ -75,6 +75,13 @@ static bool download_finish(kl_ssh_transfer *transfer, kl_ssh_transferred *out,
     return true;
 }
 
+static void download_progress(const kl_ssh_transfer *transfer, uint64_t *out_bytes,
+                              uint64_t *out_total)
+{
+    *out_bytes = ((const file_download *)transfer)->bytes;
+    *out_total = 0;
+}
+
 static void download_free(kl_ssh_transfer *transfer)
 {
     file_download *self = (file_download *)transfer;
@@ -87,8 +94,8 @@ static void download_free(kl_ssh_transfer *transfer)
     kl_sha256_free(&self->sha);
 }
 
-static const kl_ssh_transfer_kind download_kind = {"download of", NULL, download_data,
-                                                   download_finish, download_free};
+static const kl_ssh_transfer_kind download_kind = {
+    "download of", NULL, download_data, download_finish, download_progress, download_free};
 
 kl_ssh_transfer *kl_ssh_download_file(kl_ssh_session *session, const kl_ssh_download *download,
                                       kl_ssh_transfer_fn done, void *ctx, kl_failure *out_failure)

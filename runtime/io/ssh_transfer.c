@@ -25,6 +25,12 @@ void kl_ssh_transfer_free(kl_ssh_transfer *transfer)
     free(transfer);
 }
 
+void kl_ssh_transfer_progress(const kl_ssh_transfer *transfer, uint64_t *out_bytes,
+                              uint64_t *out_total)
+{
+    transfer->kind->progress(transfer, out_bytes, out_total);
+}
+
 void kl_ssh_transfer_close(kl_ssh_transfer *transfer)
 {
     if (transfer->channel != NULL)

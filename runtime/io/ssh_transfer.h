@@ -48,6 +48,9 @@ kl_ssh_transfer *kl_ssh_upload_tree(kl_ssh_session *session, const kl_ssh_upload
                                     kl_ssh_transfer_fn done, void *ctx, kl_failure *out_failure);
 kl_ssh_transfer *kl_ssh_download_file(kl_ssh_session *session, const kl_ssh_download *download,
                                       kl_ssh_transfer_fn done, void *ctx, kl_failure *out_failure);
+// Bytes of files that went so far, and of how many: 0 when it is not known.
+void kl_ssh_transfer_progress(const kl_ssh_transfer *transfer, uint64_t *out_bytes,
+                              uint64_t *out_total);
 // Gives up: `done` is not called; the host and this machine remove the unfinished copy.
 void kl_ssh_transfer_close(kl_ssh_transfer *transfer);
 

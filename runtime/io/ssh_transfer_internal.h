@@ -19,6 +19,8 @@ typedef struct kl_ssh_transfer_kind {
                  kl_failure *out_failure);
     // The script ended well: fills the result. False: `out_failure`.
     bool (*finish)(kl_ssh_transfer *transfer, kl_ssh_transferred *out, kl_failure *out_failure);
+    // Bytes that went so far, and of how many: 0 when it is not known.
+    void (*progress)(const kl_ssh_transfer *transfer, uint64_t *out_bytes, uint64_t *out_total);
     // Releases what its own members hold.
     void (*free)(kl_ssh_transfer *transfer);
 } kl_ssh_transfer_kind;

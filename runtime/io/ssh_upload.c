@@ -195,6 +195,13 @@ static bool file_finish(kl_ssh_transfer *transfer, kl_ssh_transferred *out, kl_f
     return true;
 }
 
+static void file_progress(const kl_ssh_transfer *transfer, uint64_t *out_bytes, uint64_t *out_total)
+{
+    const file_upload *self = (const file_upload *)transfer;
+    *out_bytes = self->size - self->left;
+    *out_total = self->size;
+}
+
 static void file_free(kl_ssh_transfer *transfer)
 {
     file_upload *self = (file_upload *)transfer;
@@ -207,8 +214,8 @@ static void file_free(kl_ssh_transfer *transfer)
     kl_sha256_free(&self->sha);
 }
 
-static const kl_ssh_transfer_kind file_kind = {"upload to", file_pull, file_data, file_finish,
-                                               file_free};
+static const kl_ssh_transfer_kind file_kind = {"upload to", file_pull,     file_data,
+                                               file_finish, file_progress, file_free};
 
 static bool open_source(file_upload *self, const char *source, kl_failure *out_failure)
 {
@@ -300,6 +307,13 @@ static bool tree_finish(kl_ssh_transfer *transfer, kl_ssh_transferred *out, kl_f
     return true;
 }
 
+static void tree_progress(const kl_ssh_transfer *transfer, uint64_t *out_bytes, uint64_t *out_total)
+{
+    const tree_upload *self = (const tree_upload *)transfer;
+    *out_bytes = kl_tar_tree_bytes(self->tree);
+    *out_total = kl_tar_tree_total(self->tree);
+}
+
 static void tree_free(kl_ssh_transfer *transfer)
 {
     tree_upload *self = (tree_upload *)transfer;
@@ -307,8 +321,8 @@ static void tree_free(kl_ssh_transfer *transfer)
         kl_tar_tree_close(self->tree);
 }
 
-static const kl_ssh_transfer_kind tree_kind = {"upload of a tree to", tree_pull, NULL, tree_finish,
-                                               tree_free};
+static const kl_ssh_transfer_kind tree_kind = {"upload of a tree to", tree_pull,     NULL,
+                                               tree_finish,           tree_progress, tree_free};
 
 kl_ssh_transfer *kl_ssh_upload_tree(kl_ssh_session *session, const kl_ssh_upload *upload,
                                     kl_ssh_transfer_fn done, void *ctx, kl_failure *out_failure)

@@ -35,6 +35,7 @@ struct kl_tar_tree {
     int file; // descriptor of the file in the stream, -1: none
     uint64_t left;
     uint64_t bytes;
+    uint64_t total; // of all files, as listed
     bool ended;
     kl_buf pending; // headers and padding that wait for their turn
     size_t pending_at;
@@ -55,6 +56,7 @@ static void add_node(kl_tar_tree *tree, const char *path, const struct stat *sta
     node->mode = stat->st_mode;
     node->size = S_ISREG(stat->st_mode) ? (uint64_t)stat->st_size : 0;
     node->mtime = stat->st_mtim.tv_sec;
+    tree->total += node->size;
 }
 
 static int by_name(const struct dirent **a, const struct dirent **b)
@@ -216,7 +218,6 @@ static void end_file(kl_tar_tree *tree)
     const tree_node *node = &tree->nodes[tree->next - 1];
     close(tree->file);
     tree->file = -1;
-    tree->bytes += node->size;
     note_sum(tree, node->path);
     kl_tar_pad(&tree->pending, node->size);
 }
@@ -246,6 +247,7 @@ static ssize_t read_file(kl_tar_tree *tree, char *out, size_t size, kl_failure *
     }
     kl_sha256_add(&tree->sha, out, (size_t)n);
     tree->left -= (uint64_t)n;
+    tree->bytes += (uint64_t)n;
     return n;
 }
 
@@ -289,6 +291,11 @@ ssize_t kl_tar_tree_read(kl_tar_tree *tree, char *out, size_t size, kl_failure *
 uint64_t kl_tar_tree_bytes(const kl_tar_tree *tree)
 {
     return tree->bytes;
+}
+
+uint64_t kl_tar_tree_total(const kl_tar_tree *tree)
+{
+    return tree->total;
 }
 
 void kl_tar_tree_digest(const kl_tar_tree *tree, char out[65])

@@ -23,6 +23,8 @@ kl_tar_tree *kl_tar_tree_open(const char *source, const char *sums, char *const 
 ssize_t kl_tar_tree_read(kl_tar_tree *tree, char *out, size_t size, kl_failure *out_failure);
 // Bytes of all files read so far.
 uint64_t kl_tar_tree_bytes(const kl_tar_tree *tree);
+// Bytes of all files, as they were listed.
+uint64_t kl_tar_tree_total(const kl_tar_tree *tree);
 // sha256 of the list of sums: the same names and contents give the same. At the end of the stream.
 void kl_tar_tree_digest(const kl_tar_tree *tree, char out[65]);
 void kl_tar_tree_close(kl_tar_tree *tree);

@@ -19,6 +19,7 @@ local transfer = {}
 ---  next one of the same source goes on there (false)
 ---@field owner? string "user:group" (who logged in)
 ---@field timeout? number seconds (600)
+---@field progress? rt.transfer.Progress shows how far it is
 
 ---@class rt.transfer.UploadTree
 ---@field source string a directory here
@@ -28,6 +29,7 @@ local transfer = {}
 ---@field exclude? string[] patterns (fnmatch(3)) of what stays here: "*.o" anywhere, "/build/" the
 ---  folder at the top, "docs/*.tmp" by its path
 ---@field timeout? number seconds (600)
+---@field progress? rt.transfer.Progress shows how far it is
 
 ---Uploads one file, or bytes. Makes the directories above the target.
 ---@async
@@ -49,9 +51,26 @@ function transfer.upload_tree(session, opts) end
 ---Downloads one file; the copy has mode 0644.
 ---@async
 ---@param session rt.ssh.Session
----@param opts { source: string, target: string, timeout?: number } target is a path here
+---@param opts { source: string, target: string, timeout?: number,
+---  progress?: rt.transfer.Progress } target is a path here
 ---@return rt.transfer.Result? result
 ---@return table? err
 function transfer.download(session, opts) end
+
+---Shows how far one transfer is that got it as its option.
+---@class rt.transfer.Progress
+local Progress = {}
+
+---Makes one; close it in the end.
+---@return rt.transfer.Progress
+function transfer.progress() end
+
+---Gives the bytes of files that went so far, and of how many, unless that is not known.
+---@return integer bytes
+---@return integer? total
+function Progress:read() end
+
+---Lets the transfer go. May run twice.
+function Progress:close() end
 
 return transfer

@@ -4,6 +4,7 @@
 #include "bridge/fail.h"
 #include "bridge/op.h"
 #include "bridge/opts.h"
+#include "bridge/own.h"
 #include "bridge/words.h"
 #include "prim/prims.h"
 #include "prim/ssh.h"
@@ -52,6 +53,67 @@ static void transfer_done(void *ctx, const kl_ssh_transferred *result, const kl_
     else
         self->result = *result;
     kl_op_settle(&self->op);
+}
+
+// What Lua reads a transfer's progress from: it keeps the operation, not the other way round.
+typedef struct transfer_progress {
+    transfer_op *watched; // NULL: nothing yet, or closed
+} transfer_progress;
+
+static void progress_close(void *self)
+{
+    transfer_progress *progress = self;
+    if (progress->watched != NULL)
+        kl_op_drop(&progress->watched->op);
+    progress->watched = NULL;
+}
+
+static int progress_read(lua_State *L);
+
+static const luaL_Reg transfer_progress_methods[] = {{"read", progress_read}, {NULL, NULL}};
+
+static const kl_own_class progress_class = {"rt.transfer.progress", transfer_progress_methods,
+                                            progress_close};
+
+static int progress_read(lua_State *L)
+{
+    const transfer_op *op =
+        ((const transfer_progress *)kl_own_check(L, 1, &progress_class))->watched;
+    uint64_t bytes = 0, total = 0;
+    if (op != NULL && op->io != NULL)
+        kl_ssh_transfer_progress(op->io, &bytes, &total);
+    else if (op != NULL)
+        bytes = total = op->result.bytes;
+    lua_pushinteger(L, (lua_Integer)bytes);
+    if (total == 0)
+        return 1;
+    lua_pushinteger(L, (lua_Integer)total);
+    return 2;
+}
+
+static int transfer_new_progress(lua_State *L)
+{
+    kl_own_new(L, sizeof(transfer_progress), &progress_class);
+    return 1;
+}
+
+static transfer_progress *read_progress(kl_opts *opts)
+{
+    transfer_progress *progress = NULL;
+    if (kl_opts_value(opts, "progress") != LUA_TNIL) {
+        progress = kl_own_check(opts->L, -1, &progress_class);
+        luaL_argcheck(opts->L, progress->watched == NULL, 2, "'progress' watches another transfer");
+    }
+    lua_pop(opts->L, 1);
+    return progress;
+}
+
+static transfer_op *new_op(lua_State *L, transfer_progress *progress)
+{
+    transfer_op *self = kl_op_new(L, sizeof *self, &transfer_class);
+    if (progress != NULL)
+        progress->watched = (transfer_op *)kl_op_hold(&self->op);
+    return self;
 }
 
 static int transfer_wait(lua_State *L, transfer_op *self)
@@ -104,8 +166,9 @@ static int transfer_upload(lua_State *L)
     luaL_argcheck(L, !upload.resume || upload.source != NULL, 2, "option 'resume' needs 'source'");
     upload.owner = kl_opts_string(&opts, "owner", NULL);
     upload.timeout = read_timeout(&opts);
+    transfer_progress *progress = read_progress(&opts);
     kl_opts_end(&opts);
-    transfer_op *self = kl_op_new(L, sizeof *self, &transfer_class);
+    transfer_op *self = new_op(L, progress);
     self->io = kl_ssh_upload_file(session, &upload, transfer_done, self, &self->failure);
     return transfer_wait(L, self);
 }
@@ -135,11 +198,12 @@ static int transfer_upload_tree(lua_State *L)
     luaL_argcheck(L, !upload.replace || deep_enough(upload.target), 2,
                   "'replace' on a directory at the top of the file system");
     upload.timeout = read_timeout(&opts);
+    transfer_progress *progress = read_progress(&opts);
     int exclude = kl_opts_table(&opts, "exclude") ? lua_gettop(L) : 0;
     kl_opts_end(&opts);
     if (exclude != 0)
         upload.exclude = kl_words_push(L, exclude, "every pattern of 'exclude'");
-    transfer_op *self = kl_op_new(L, sizeof *self, &transfer_class);
+    transfer_op *self = new_op(L, progress);
     self->io = kl_ssh_upload_tree(session, &upload, transfer_done, self, &self->failure);
     return transfer_wait(L, self);
 }
@@ -154,8 +218,9 @@ static int transfer_download(lua_State *L)
     download.source = kl_opts_need_string(&opts, "source");
     download.target = need_target(&opts);
     download.timeout = read_timeout(&opts);
+    transfer_progress *progress = read_progress(&opts);
     kl_opts_end(&opts);
-    transfer_op *self = kl_op_new(L, sizeof *self, &transfer_class);
+    transfer_op *self = new_op(L, progress);
     self->io = kl_ssh_download_file(session, &download, transfer_done, self, &self->failure);
     return transfer_wait(L, self);
 }
@@ -163,6 +228,7 @@ static int transfer_download(lua_State *L)
 static const luaL_Reg transfer_functions[] = {{"upload", transfer_upload},
                                               {"upload_tree", transfer_upload_tree},
                                               {"download", transfer_download},
+                                              {"progress", transfer_new_progress},
                                               {NULL, NULL}};
 
 KL_PRIM(transfer)

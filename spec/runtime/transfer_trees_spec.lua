@@ -100,6 +100,34 @@ describe("a tree that travels", function()
     assert.equal("0123456789", fs.read(there .. "/t/b-short"))
   end)
 
+  it("shows how far it is, to one watcher", function()
+    assert(fs.write(here .. "/a", crypto.random(1024 * 1024):rep(16)))
+    assert(fs.write(here .. "/b", "b"))
+    local watched <close> = transfer.progress()
+    assert.same({ 0 }, { watched:read() })
+    local child = task.spawn(function()
+      return transfer.upload_tree(session, { source = here, target = there .. "/t",
+        progress = watched })
+    end)
+    local before, between = 0, 0
+    while not fs.stat(there .. "/t") do
+      local bytes, total = watched:read()
+      assert.is_true(bytes >= before and bytes <= 16 * 1024 * 1024 + 1)
+      assert.is_true(total == nil or total == 16 * 1024 * 1024 + 1)
+      if bytes > before then between = between + 1 end
+      before = bytes
+      timer.sleep(0.001)
+    end
+    local _, done = child:join()
+    assert.is_true(between >= 2)
+    assert.same({ done.bytes, done.bytes }, { watched:read() })
+    assert.error_matches(function()
+      transfer.upload(session, { content = "x", target = there .. "/f", progress = watched })
+    end, "watches another transfer")
+    watched:close()
+    assert.same({ 0 }, { watched:read() })
+  end)
+
   it("says that the disk is full or read-only there, and leaves the old whole", function()
     if server.user ~= "root" then pending "needs root to mount a small file system" return end
     local small <close> = sshd.start {

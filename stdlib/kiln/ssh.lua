@@ -10,6 +10,7 @@ local dial = require "kiln.ssh.dial"
 local error_ = require "kiln.error"
 local fleet = require "kiln.ssh.fleet"
 local forward = require "kiln.ssh.forward"
+local progress = require "kiln.ssh.progress"
 
 local ssh = {}
 
@@ -172,6 +173,7 @@ end
 ---  the next one goes on there (false)
 ---@field exclude? string[] patterns of what of a folder stays here: ".git", "*.o", "/build/"
 ---@field timeout? number seconds (600)
+---@field on_progress? fun(state: kiln.ssh.Progress) called every second and at the end
 
 ---Uploads a file, or a folder with everything in it. Written beside the target, checked there by
 ---sha256, renamed into place; a folder that exists gets the files added.
@@ -185,15 +187,19 @@ function Session:upload(source, target, opts)
   opts = opts or {}
   local stat = error_.check(fs.stat(source))
   if stat.type == "directory" then
-    return check(self, transfer.upload_tree(self.session, {
-      source = source, target = target, owner = opts.owner, replace = opts.replace,
-      exclude = opts.exclude, timeout = opts.timeout,
-    }))
+    return check(self, progress.during(opts.on_progress, function(watched)
+      return transfer.upload_tree(self.session, {
+        source = source, target = target, owner = opts.owner, replace = opts.replace,
+        exclude = opts.exclude, timeout = opts.timeout, progress = watched,
+      })
+    end))
   end
-  return check(self, transfer.upload(self.session, {
-    source = source, target = target, mode = opts.mode, owner = opts.owner,
-    resume = opts.resume, timeout = opts.timeout,
-  }))
+  return check(self, progress.during(opts.on_progress, function(watched)
+    return transfer.upload(self.session, {
+      source = source, target = target, mode = opts.mode, owner = opts.owner,
+      resume = opts.resume, timeout = opts.timeout, progress = watched,
+    })
+  end))
 end
 
 ---Writes text or a secret to a file on the machine, the way `upload` does.
@@ -214,12 +220,16 @@ end
 ---@async
 ---@param source string path on the machine
 ---@param target string path here
----@param opts? { timeout: number? } seconds (600)
+---@param opts? { timeout: number?, on_progress: fun(state: kiln.ssh.Progress)? } seconds (600);
+---  called every second and at the end
 ---@return { bytes: integer, sha256: string } done
 function Session:download(source, target, opts)
-  return check(self, transfer.download(self.session, {
-    source = source, target = target, timeout = opts and opts.timeout,
-  }))
+  opts = opts or {}
+  return check(self, progress.during(opts.on_progress, function(watched)
+    return transfer.download(self.session, {
+      source = source, target = target, timeout = opts.timeout, progress = watched,
+    })
+  end))
 end
 
 ---Listens on a port here that leads to one that the machine sees, over a connection of its own:
