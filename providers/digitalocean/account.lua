@@ -108,7 +108,8 @@ function Project:find()
   return self.id
 end
 
----Takes things into the project.
+---Takes things that were just made into the project. Whatever happens here, they are there: an
+---error has `effect = "maybe"`.
 ---@async
 ---@param rows { id: string }[]
 ---@param kind string "droplet", "floatingip", "loadbalancer", "dbaas"
@@ -116,8 +117,13 @@ function Project:adopt(rows, kind)
   if not self.name or #rows == 0 then return end
   local resources = json.array {}
   for index, row in ipairs(rows) do resources[index] = ("do:%s:%s"):format(kind, row.id) end
-  self.api:serial("POST", ("/v2/projects/%s/resources"):format(self:find()),
-    { resources = resources }, { safe = true })
+  local ok, err = xpcall(function()
+    self.api:serial("POST", ("/v2/projects/%s/resources"):format(self:find()),
+      { resources = resources }, { safe = true })
+  end, error_.from)
+  if ok then return end
+  err.effect = "maybe"
+  error(err, 0)
 end
 
 return account

@@ -76,10 +76,8 @@ function balancers.create(self, spec)
     read = function(answer) return row_of(answer.load_balancer) end,
     find = function() return balancers.find(self, spec.name) end,
   })
-  local ok, err = xpcall(self.project.adopt, error_.from, self.project, { row }, "loadbalancer")
-  if ok then return row end
-  err.effect = "maybe" -- whatever the last request did: the balancer is there
-  error(err, 0)
+  self.project:adopt({ row }, "loadbalancer")
+  return row
 end
 
 ---Waits until a load balancer has its address. Raises `failed`, `timeout`.

@@ -174,13 +174,16 @@ end
 ---@return boolean multiple the request had `names`
 function droplet_create.create(world, request)
   local plan = plan_of(world, request.body)
-  local made = {}
+  local made, fault = {}, world.fault
   for index, name in ipairs(plan.names) do
+    local hit = fault and (fault.member or index) == index
+    world.fault = hit and fault or nil
     made[index] = start(world, plan, name, world.fault or {})
     for _, id in ipairs(plan.volume_ids) do
       world.volumes:get(id).droplet_ids = json.array { made[index].droplet.id }
     end
   end
+  world.fault = fault
   return made, plan.multiple
 end
 

@@ -2,7 +2,8 @@
 ---
 ---A fault is a table { method, path, nth, times, type, kind, … }: the nth request (1) whose method
 ---and path match, and as many after it as `times` says (1). In a path `*` stands for one part and
----`**` for any rest. `type` matches the `type` in the body of an action's request.
+---`**` for any rest. `type` matches the `type` in the body of an action's request, `member` picks
+---one of the droplets that a request makes.
 local json = require "kiln.json"
 local error_ = require "kiln.error"
 
@@ -19,6 +20,7 @@ local faults = {}
 ---@field status? integer
 ---@field body? string
 ---@field retry_after? number
+---@field member? integer which of the droplets of one request (all)
 ---@field after? boolean the request takes effect before it is answered so (false)
 
 ---Every kind of fault. `on`: "any" request, one that may "change" something (no GET), one that
@@ -68,7 +70,7 @@ faults.catalogue = {
 
 local known_fields = { kind = "string", method = "string", path = "string", type = "string",
   nth = "integer", times = "integer", seconds = "number", status = "integer", body = "string",
-  retry_after = "number", after = "boolean" }
+  retry_after = "number", after = "boolean", member = "integer" }
 
 local function entry_of(kind)
   for _, entry in ipairs(faults.catalogue) do

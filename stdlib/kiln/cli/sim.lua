@@ -53,8 +53,8 @@ local function number_of(options, name, least, most)
 end
 
 local function list_faults(module)
-  say("Faults are placed by method, path (* one part, ** any rest), type (of an action), nth and")
-  say("times, in a file of YAML or JSON:\n")
+  say("Faults are placed by method, path (* one part, ** any rest), type (of an action), member")
+  say("(of droplets made together), nth and times, in a file of YAML or JSON:\n")
   say("  - { method: POST, path: /v2/droplets, nth: 2, kind: lost_after }\n")
   for _, entry in ipairs(module.faults.catalogue) do
     say("  %-13s %-7s %s", entry.kind, entry.on, entry.what)
