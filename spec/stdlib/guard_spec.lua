@@ -94,7 +94,7 @@ describe("a guarded command", function()
   end
 
   it("gives its output, its errors and its status, the second time too", function()
-    local text = "cat; echo wrong >&2; exit 7"
+    local text = "cat; echo wrong >&2; sleep 0.5; exit 7" -- the first hears it as it comes
     for _ = 1, 2 do
       local done = attach(text, { stdin = "in\n" })
       assert.same({ 7, "in\n", "wrong\n" }, { done.code, done.out, done.err })

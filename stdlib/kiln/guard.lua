@@ -57,7 +57,7 @@ read -r pid start <"$d/pid"
 lives() { [ "$(cat "$d/boot")" = "$boot" ] && [ "$(began "$pid")" = "$start" ]; }
 if [ ! -e "$d/status" ] && lives; then
   tail -s 0.02 --pid="$pid" -f -c +1 "$d/out" 2>/dev/null &
-  tail -s 0.02 --pid="$pid" -f -c +1 "$d/err" 2>/dev/null >&2 &
+  tail -s 0.02 --pid="$pid" -f -c +1 "$d/err" >&2 2>/dev/null &
   wait
 else
   cat "$d/out"; cat "$d/err" >&2
