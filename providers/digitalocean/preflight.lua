@@ -15,7 +15,7 @@ end
 
 local function machine_limit(account, in_use, wanted)
   local limit = account.droplet_limit or math.huge
-  local text = ("%d of %s droplets are in use, %d more are wanted"):format(in_use, limit, wanted)
+  local text = ("%d of %s droplets are in use, %d more wanted"):format(in_use, limit, wanted)
   return row("droplet limit", in_use + wanted <= limit, text,
     "destroy some (`kiln gc`), or ask DigitalOcean for a higher limit")
 end
@@ -41,12 +41,14 @@ local function check_region(self, regions)
     "set DIGITALOCEAN_REGION to one of: " .. table.concat(slugs, ", "))
 end
 
-local function check_size(self, sizes, slug)
+---Where there is no such region, nothing more is said about what is not in it: `placed` is false.
+local function check_size(self, sizes, slug, placed)
   local size = find(sizes, slug)
   if not size then
     return row("size", false, ("there is no size '%s'"):format(slug),
       "`doctl compute size list` lists them")
   end
+  if not placed then return row("size", true, slug) end
   for _, region in ipairs(size.regions or {}) do
     if region == self.options.region then return row("size", true, slug) end
   end
@@ -54,12 +56,12 @@ local function check_size(self, sizes, slug)
     "choose another size or region")
 end
 
-local function check_image(self, id)
-  local answer = self.api:find("/v2/images/" .. id)
+local function check_image(self, answer, id, placed)
   if not answer then
     return row("image", false, ("there is no image %s"):format(id),
       "`doctl compute image list` lists them")
   end
+  if not placed then return row("image", true, id) end
   for _, region in ipairs(answer.image.regions or {}) do
     if region == self.options.region then return row("image", true, id) end
   end
@@ -90,12 +92,13 @@ function preflight.check(self, spec)
     function() return self.api:call("GET", "/v2/droplets?per_page=1").meta.total end,
     function() return self.api:list("/v2/regions", "regions") end,
     function() return self.api:list("/v2/sizes", "sizes") end,
-    function() return spec.image and check_image(self, spec.image) or false end,
+    function() return spec.image and self.api:find("/v2/images/" .. spec.image) or false end,
   }
   rows[#rows + 1] = machine_limit(account, parts[1], spec.machines or #(spec.names or {}))
   rows[#rows + 1] = check_region(self, parts[2])
-  rows[#rows + 1] = check_size(self, parts[3], spec.size or self.options.size)
-  if parts[4] then rows[#rows + 1] = parts[4] end
+  local placed = rows[#rows].ok
+  rows[#rows + 1] = check_size(self, parts[3], spec.size or self.options.size, placed)
+  if spec.image then rows[#rows + 1] = check_image(self, parts[4], spec.image, placed) end
   check_names(rows, spec.names or {})
   if (spec.user_data or 0) > 65536 then
     rows[#rows + 1] = row("user-data", false, ("the user-data has %d bytes, 65536 are the most")

@@ -83,6 +83,16 @@ describe("a fleet on DigitalOcean", function()
     assert.equal(0, cloud.count("POST", ""))
   end)
 
+  it("does not blame an unknown region on size and image too", function()
+    local _ <close> = virtual()
+    local wanted = { image = "debian-12-x64", size = "s-1vcpu-1gb" }
+    local lost = do_cloud.new { driver = { region = "mars1" } }
+    local message = failure("invalid", lost.driver.preflight, lost.driver, wanted)
+    assert.matches("region 'mars1' is none of DigitalOcean's", message, 1, true)
+    assert.is_nil(message:find("size", 1, true) or message:find("image", 1, true))
+    do_cloud.new().driver:preflight(wanted)
+  end)
+
   it("keeps within the hour's requests", function()
     local _ <close> = virtual()
     local cloud = do_cloud.new { limits = { hour = 150 }, latency = { create = 1500 } }
