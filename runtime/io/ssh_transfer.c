@@ -63,10 +63,10 @@ static const char *kind_of(int code, const char *errors)
         const char *kind;
     } kinds[] = {{"Permission denied", "denied"},     {"Operation not permitted", "denied"},
                  {"Read-only file system", "denied"}, {"No space left", "limit"},
-                 {"quota exceeded", "limit"},         {"cannot overwrite", "exists"},
-                 {"invalid user", "invalid"},         {"invalid group", "invalid"},
-                 {"No such file", "not_found"},       {"Not a directory", "invalid"},
-                 {"not found", "unsupported"}};
+                 {"quota exceeded", "limit"},         {"Wrote only", "limit"},
+                 {"cannot overwrite", "exists"},      {"invalid user", "invalid"},
+                 {"invalid group", "invalid"},        {"No such file", "not_found"},
+                 {"Not a directory", "invalid"},      {"not found", "unsupported"}};
     if (code == KL_TRANSFER_NOT_FOUND)
         return "not_found";
     if (code == KL_TRANSFER_NO_FILE)

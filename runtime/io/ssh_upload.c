@@ -57,8 +57,9 @@ static const char file_script[] =
     "mv -fT -- \"$p\" \"$t\"\n"
     "[ \"$keep\" = 0 ] || rm -f -- \"$t\".kiln-part-*\n";
 
-// A new tree is renamed into place. Into a directory that exists, its files are added: owner and
-// mode of what is there stay, links to directories (/lib) are followed, nothing is deleted.
+// A new tree is renamed into place. Into a directory that exists, its files are renamed one by one,
+// so each is the old or the new one, and no second copy needs room: owner and mode of directories
+// that are there stay, links to directories (/lib) are followed, nothing is deleted.
 static const char tree_script[] =
     "t=$1 owner=$2 replace=$3 p=$1.$4 sums=$4 keep=0\n" SCRIPT_START "mkdir -m 0700 -- \"$p\"\n"
     "tar -x -p -o -f - -C \"$p\"\n"
@@ -73,8 +74,16 @@ static const char tree_script[] =
     "  mv -T -- \"$p\" \"$t\" || { mv -T -- \"$p.old\" \"$t\"; exit 1; }\n"
     "  rm -rf -- \"$p.old\"\n"
     "elif [ -d \"$t\" ]; then\n"
-    "  tar -C \"$p\" -c -f - . |\n"
+    "  find \"$p/.\" -type d ! -perm -u=rwx -exec chmod u+rwx {} +\n"
+    "  (cd -- \"$p\" && find . -type d -print0) |\n"
+    "    tar -C \"$p\" -c --null --no-recursion -T - -f - |\n"
     "    tar -x -p --keep-directory-symlink --no-overwrite-dir -f - -C \"$t\"\n"
+    "  case $t in /*) ;; *) t=$PWD/$t ;; esac\n"
+    "  export t\n"
+    "  (cd -- \"$p\" && find . -type d -print0 | xargs -0 sh -c 'for d; do\n"
+    "    find \"$d\" -mindepth 1 -maxdepth 1 ! -type d -exec mv -f -t \"$t/$d\" -- {} + ||\n"
+    "      exit 1\n"
+    "  done' sh)\n"
     "else\n"
     "  mv -T -- \"$p\" \"$t\"\n"
     "fi\n";

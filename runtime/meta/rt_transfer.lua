@@ -1,7 +1,8 @@
 ---@meta rt.transfer
 
 ---Files over an SSH session. Everything is written beside its target, checked there by sha256, and
----renamed into place; what fails leaves nothing behind. The host needs coreutils and tar.
+---renamed into place; what fails leaves nothing behind. The host needs coreutils,
+---findutils and tar.
 ---Errors: `not_found`, `denied`, `limit`, `exists`, `invalid`, `io`, `timeout`, `unreachable`.
 local transfer = {}
 
@@ -39,8 +40,9 @@ local transfer = {}
 ---@return table? err
 function transfer.upload(session, opts) end
 
----Uploads a directory as one stream: files, directories, symbolic links, modes. A target that does
----not exist appears at once; into one that exists the files are added, and nothing is deleted.
+---Uploads a directory as one stream: files, directories, symbolic links, modes, times (of
+---two names of one file, two files; holes are filled). A target that does not exist appears at once;
+---into one that exists the files are renamed one by one, and nothing is deleted.
 ---@async
 ---@param session rt.ssh.Session
 ---@param opts rt.transfer.UploadTree

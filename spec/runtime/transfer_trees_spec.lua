@@ -68,6 +68,30 @@ describe("a tree that travels", function()
     assert.equal("1 1", sshd.output(("stat -c %%h %s/t/a %s/t/b | xargs"):format(there, there)))
   end)
 
+  it("goes into a folder that is there: by a relative path, with read-only folders", function()
+    assert(fs.mkdir(here .. "/closed/in", { parents = true }))
+    assert(fs.write(here .. "/closed/in/-f", "new"))
+    sshd.output(("chmod 555 %s/closed"):format(here))
+    local home = assert(exec.run(session, "pwd")).out:gsub("%s+$", "")
+    local relative = home:gsub("[^/]+", ".."):sub(2) .. there .. "/t"
+    for _ = 1, 2 do
+      assert(fs.mkdir(there .. "/t/closed/in", { parents = true }))
+      assert(fs.write(there .. "/t/closed/in/-f", "old"))
+      assert(fs.write(there .. "/t/closed/kept", "old"))
+      assert(transfer.upload_tree(session, { source = here, target = relative }))
+      assert.equal("new", fs.read(there .. "/t/closed/in/-f"))
+      assert.equal("old", fs.read(there .. "/t/closed/kept"))
+      assert.equal("t", names(there))
+    end
+    assert(fs.remove(there .. "/t/closed/in/-f"))
+    assert(fs.mkdir(there .. "/t/closed/in/-f"))
+    local done, err = upload()
+    assert.is_nil(done)
+    assert.equal("exists", err.kind)
+    assert.equal("t", names(there))
+    sshd.output(("chmod 755 %s/closed"):format(here))
+  end)
+
   ---Uploads a tree of a long file and a short one, which changes while the long one travels.
   local function changing(change)
     assert(fs.write(here .. "/a-long", crypto.random(1024 * 1024):rep(48)))
@@ -158,6 +182,14 @@ describe("a tree that travels", function()
       assert.equal("old old", on_host "cat /mnt/f /mnt/t/a | xargs")
     end
     all_fail("limit", "No space left")
+    on_host "head -c 500000 /dev/zero > /mnt/t/a && mkdir /mnt/t/sub && echo old > /mnt/t/sub/c"
+    assert(fs.write(here .. "/a", crypto.random(1000000) .. ("x"):rep(200000)))
+    assert(fs.remove(here .. "/b"))
+    assert(transfer.upload_tree(own, { source = here, target = "/mnt/t" })) -- room for one copy
+    assert.equal(crypto.sha256(fs.read(here .. "/a")), on_host "sha256sum < /mnt/t/a | cut -c1-64")
+    assert.equal("old", on_host "cat /mnt/t/sub/c")
+    on_host "rm -r /mnt/t && mkdir /mnt/t && echo old > /mnt/t/a"
+    assert(fs.write(here .. "/b", "b"))
     on_host "mount -o remount,ro /mnt"
     all_fail("denied", "Read%-only file system")
   end)
