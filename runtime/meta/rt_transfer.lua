@@ -40,9 +40,9 @@ local transfer = {}
 ---@return table? err
 function transfer.upload(session, opts) end
 
----Uploads a directory as one stream: files, directories, symbolic links, modes, times (of
----two names of one file, two files; holes are filled). A target that does not exist appears at once;
----into one that exists the files are renamed one by one, and nothing is deleted.
+---Uploads a directory as one stream: files, directories, symbolic links, modes, times.
+---A hard link arrives as a file of its own, a hole filled. A target that does not exist appears at
+---once; into one that exists the files are renamed one by one, and nothing is deleted.
 ---@async
 ---@param session rt.ssh.Session
 ---@param opts rt.transfer.UploadTree
