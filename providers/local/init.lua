@@ -9,11 +9,17 @@ local proc = require "rt.proc"
 local snapshot = require "rt.snapshot"
 local error_ = require "kiln.error"
 local scope = require "kiln.scope"
-local addresses = require "providers.local.addresses"
-local base = require "providers.local.base"
-local databases = require "providers.local.databases"
 
 local local_ = {}
+
+---Gives a part of the driver that is loaded when it is first used: many runs use none of them.
+local function part(name)
+  return setmetatable({}, { __index = function(_, key)
+    return require("providers.local." .. name)[key]
+  end })
+end
+
+local addresses, base, databases = part "addresses", part "base", part "databases"
 
 ---@class kiln.local.Driver
 ---@field name string
@@ -350,11 +356,11 @@ function Driver:connections(id, machine_id)
   })
 end
 
-Driver.database = databases.find
-Driver.create_database = databases.create
-Driver.await_database = databases.await
-Driver.database_secrets = databases.secrets
-Driver.allow_database = databases.allow
-Driver.destroy_database = databases.destroy
+for method, name in pairs {
+  database = "find", create_database = "create", await_database = "await",
+  database_secrets = "secrets", allow_database = "allow", destroy_database = "destroy",
+} do
+  Driver[method] = function(...) return databases[name](...) end
+end
 
 return local_

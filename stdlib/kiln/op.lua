@@ -11,7 +11,6 @@
 local crypto = require "rt.crypto"
 local json = require "rt.json"
 local timer = require "rt.timer"
-local difference = require "kiln.run.difference"
 local error_ = require "kiln.error"
 local scope = require "kiln.scope"
 local secret = require "kiln.secret"
@@ -79,7 +78,7 @@ local function check_course(run, row, spec, digest, args, key)
     message = ("the journal has '%s', the recipe now asks for '%s'"):format(row.name, spec.name)
   else
     message = ("'%s' has other arguments than in the journal"):format(spec.name)
-    lines = difference.lines(row.args, args)
+    lines = require("kiln.run.difference").lines(row.args, args)
   end
   run:diverge(key, message, lines)
 end

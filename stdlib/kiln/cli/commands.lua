@@ -116,7 +116,7 @@ local function define_gc(parser)
 end
 
 local function define_rest(parser)
-  parser:command("up", "Start local machines that ran when this host went down, as runs do, too.")
+  parser:command("up", "Start local machines again that ran when this host went down.")
   local ssh = parser:command("ssh", "Log in to a machine that kiln made, or run a command on it.")
   ssh:argument("machine", "Its name, id or address."):argname "MACHINE"
   ssh:argument("words", "The command; without it, a login shell."):argname "COMMAND":args "*"

@@ -40,7 +40,6 @@ endings.aborted = function(outcome)
   return { ("aborted in %s · what the run did is undone"):format(seconds(outcome)) }
 end
 
-
 endings.stopped = function(outcome, id)
   local err = outcome.error
   local lines = { ("stopped after %s: %s"):format(seconds(outcome),
