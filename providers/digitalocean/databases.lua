@@ -66,7 +66,6 @@ function databases.await(self, id)
   local known, missing = false, 0
   return self.wait:answer {
     path = "/v2/databases/" .. id, what = "database " .. id, kind = "database", within = 1800,
-    grid = 1,
     seen = function(answer)
       if not answer then
         missing = missing + 1

@@ -2,6 +2,7 @@ local error_ = require "kiln.error"
 local scope = require "kiln.scope"
 local ticker = require "kiln.ticker"
 local timer = require "rt.timer"
+local virtual = require "spec.support.virtual"
 
 ---A world in which a thing is there from its time on.
 local function world(times)
@@ -34,6 +35,17 @@ describe("kiln.ticker", function()
     end)
     assert.same(names, found)
     assert.is_true(looks() >= 2 and looks() <= 30, looks() .. " looks")
+  end)
+
+  it("looks often from three fifths of the usual time on, and rarely before", function()
+    local _ <close> = virtual()
+    local fetch, looks = world { early = 150 }
+    local started = timer.now()
+    ticker.new(fetch, { grid = 1 }):wait { what = "early", seen = see "early", expected = 240,
+      within = 600 }
+    local took = timer.now() - started
+    assert.is_true(took < 152, ("seen after %.2f s"):format(took))
+    assert.is_true(looks() < 15, looks() .. " looks")
   end)
 
   it("raises timeout and names what was waited for", function()

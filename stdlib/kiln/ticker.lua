@@ -44,7 +44,8 @@ end
 
 ---The pause before the next look, after `age` seconds of waiting for what takes `expected`.
 local function pause_after(age, expected, grid)
-  if age < 0.6 * expected then return math.max(0.25 * expected, grid) end
+  local early = 0.6 * expected - age
+  if early > 0 then return math.max(math.min(0.25 * expected, early), grid) end
   if age < 1.5 * expected then return grid end
   return math.min(math.max(grid, (age - expected) / 8), 10)
 end
