@@ -1,15 +1,17 @@
 local fs = require "rt.fs"
 local recipes = require "spec.support.recipes"
 
----Whatever is named in the file `broken` fails; what happens is a line of the file `world`.
+---Whatever is named in the file `broken` fails, "for good" or not; what happens is a line of the file `world`.
 local text = recipes.prelude .. [[
 local error_ = require "kiln.error"
 local function act(run, name, spec)
   spec = spec or {}
   spec.name, spec.class = name, spec.class or "idempotent"
   spec.perform = spec.perform or function(token)
-    if fs.read(run.args.world .. ".broken"):find("<" .. name .. ">", 1, true) then
-      error_.raise { kind = spec.kind or "unreachable", message = name .. " did not work",
+    local failing = fs.read(run.args.world .. ".broken")
+    if failing:find("<" .. name .. ">", 1, true) then
+      local kind = failing:find "for good" and "invalid" or spec.kind or "unreachable"
+      error_.raise { kind = kind, message = name .. " did not work",
         effect = spec.effect, cloud = spec.kind == "auth" and "none" or nil }
     end
     fs.touch(run.args.world, name)
@@ -24,7 +26,7 @@ function app.swap(run)
     act(run, "boot")
     undo("boot", function() act(run, "destroy") end)
     act(run, "move")
-    undo("move", function() act(run, "move back") end)
+    undo("move", function() act(run, "move back") end, { always = true })
     act(run, "probe", { class = "read" })
     return "swapped"
   end)
@@ -108,6 +110,21 @@ describe("a run whose world fails", function()
       assert.equal("boot, move, move back, destroy", world())
     end)
   end
+
+  it("leaves the machines there when traffic does not go back to the old ones", function()
+    broken "<probe> <move back>"
+    local outcome = ended("stopped", 4, start "swap")
+    assert.equal("boot, move", world())
+    broken "<probe>"
+    ended("rolled_back", 3, folder:continue("resume", outcome.run))
+    assert.equal("boot, move, move back, destroy", world())
+  end)
+
+  it("leaves them there too when traffic can't go back", function()
+    broken "<probe> <move back> for good"
+    ended("failed", 1, start "swap")
+    assert.equal("boot, move", world())
+  end)
 
   it("stops when a cleanup fails, and goes on from there", function()
     broken "<destroy>"

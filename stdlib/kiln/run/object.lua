@@ -181,7 +181,8 @@ function Run:leave_open(failures)
 end
 
 ---Undoes in reverse; tells in the error what could not be undone. What failed and may succeed
----another time stops the run, when all else is undone.
+---another time stops the run, when all else is undone. Traffic that does not go back ends it: what
+---was done before stays, for the machines that may have that traffic are among it.
 local function unwind(self, undos, err)
   local open = {}
   for index = #undos, 1, -1 do
@@ -198,6 +199,7 @@ local function unwind(self, undos, err)
       else
         err.undone = false
       end
+      if undo.always then break end
     end
   end
   if #open == 0 then return end
