@@ -1,7 +1,8 @@
 local fs = require "rt.fs"
 local recipes = require "spec.support.recipes"
 
----Whatever is named in the file `broken` fails, "for good" or not; what happens is a line of the file `world`.
+---Whatever is named in the file `broken` fails, "for good" or not; what happens is a line of the
+---file `world`.
 local text = recipes.prelude .. [[
 local error_ = require "kiln.error"
 local function act(run, name, spec)
