@@ -263,8 +263,8 @@ static bool await_event(kl_sched *sched)
     sched->polling = false;
     if (sched->ready_first != NULL)
         return true;
-    if (!idle)
-        return alive != 0;
+    if (!idle) // what was under way may have ended just now
+        return alive != 0 || kl_virtual_idle(sched);
     if (kl_virtual_idle(sched))
         kl_virtual_jump(sched);
     return true;

@@ -24,6 +24,7 @@ struct kl_http_server {
     uv_timer_t sweep;
     uv_idle_t again; // a turn in every round of the loop
     unsigned quiet;  // turns in which nothing moved
+    bool made_room;  // a connection ended in this turn
     int handles;     // that are not closed yet
     struct MHD_Daemon *daemon;
     kl_http_server_fn on_request;
@@ -135,6 +136,7 @@ static void connection_started(kl_http_server *server, struct MHD_Connection *co
 
 static void connection_ended(kl_http_server *server, kl_http_connection *wire)
 {
+    server->made_room = true;
     if (wire == NULL)
         return;
     if (wire->previous != NULL)
@@ -201,10 +203,12 @@ static void turn_again(kl_http_server *server)
 
 void kl_http_server_turn(kl_http_server *server)
 {
+    server->made_room = false;
     MHD_run(server->daemon);
     MHD_UNSIGNED_LONG_LONG wait = 0;
     bool limited = MHD_get_timeout(server->daemon, &wait) == MHD_YES;
-    if (limited && wait == 0) {
+    // With room again, only the next run listens for those who waited for it (libmicrohttpd 1.0).
+    if (server->made_room || (limited && wait == 0)) {
         turn_again(server);
         return;
     }

@@ -62,6 +62,10 @@ function Sshd:log()
   return sshd.read(self.dir .. "/log")
 end
 
+---OpenSSH 9.8 shuts those out for a while whose logins fail: here they fail on purpose.
+local version = sshd.output("ssh -V 2>&1"):match("OpenSSH_(%d+%.%d+)")
+local penalties = tonumber(version) >= 9.8 and "PerSourcePenalties no" or ""
+
 local function write_config(self)
   sshd.write(self.dir .. "/config", ([[
 MaxStartups 100
@@ -79,7 +83,8 @@ KbdInteractiveAuthentication no
 LogLevel VERBOSE
 Subsystem sftp internal-sftp
 SetEnv HOME=%s
-]]):format(self.config, self.port, self.dir, self.dir, self.dir)) -- bash reads ~/.bashrc
+%s
+]]):format(self.config, self.port, self.dir, self.dir, self.dir, penalties)) -- bash reads ~/.bashrc
 end
 
 ---Starts the server on its port; false when the port is taken.

@@ -263,6 +263,6 @@ describe("kiln.ssh.connect, by the user's files,", function()
       end
     end
     for _, out in ipairs(scope.all(tasks)) do assert.equal("yes\n", out) end
-    assert.matches("MaxStartups", busy:log(), 1, true)
+    assert.matches("[Mm]ax[Ss]tartups", busy:log())
   end)
 end)
