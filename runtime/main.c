@@ -4,6 +4,7 @@
 #include "io/machine.h"
 
 #include <string.h>
+#include <uv.h>
 
 int main(int argc, char **argv)
 {
@@ -11,5 +12,7 @@ int main(int argc, char **argv)
         kl_core_dump(true);
         return kl_machine_main(argc, argv);
     }
-    return kl_host_main(argc, argv);
+    int status = kl_host_main(argc, argv);
+    uv_library_shutdown(); // its threads end while OpenSSL, which they use, is there
+    return status;
 }

@@ -80,7 +80,6 @@ static void finish(lua_State *L, kl_sched *sched, uv_loop_t *loop)
     uv_walk(loop, close_handle, NULL);
     uv_run(loop, UV_RUN_DEFAULT);
     uv_loop_close(loop);
-    uv_library_shutdown(); // its threads end while OpenSSL, which they use, is there
     kl_sched_free(sched);
 }
 
