@@ -287,6 +287,7 @@ kl_ssh_channel *kl_ssh_channel_new(kl_ssh_session *session, const kl_ssh_channel
     channel->events = events;
     channel->ctx = ctx;
     channel->deadline_ms = UINT64_MAX;
+    channel->window = LIBSSH2_CHANNEL_WINDOW_DEFAULT;
     kl_ssh_channel **at = &session->channels;
     while (*at != NULL)
         at = &(*at)->next;
@@ -318,6 +319,11 @@ kl_ssh_channel *kl_ssh_channel_exec(kl_ssh_session *session, const char *command
 void kl_ssh_channel_want_pty(kl_ssh_channel *channel)
 {
     channel->pty = true;
+}
+
+void kl_ssh_channel_want_window(kl_ssh_channel *channel, unsigned int bytes)
+{
+    channel->window = bytes;
 }
 
 void kl_ssh_channel_wake(kl_ssh_channel *channel)

@@ -25,6 +25,7 @@ struct kl_ssh_channel {
     const kl_ssh_channel_events *events; // NULL: nobody listens any more
     void *ctx;
     bool pty; // a terminal is still to be asked for
+    unsigned int window;
     bool tunnel;
     kl_buf command; // of a tunnel, the host to connect to
     int port;

@@ -46,10 +46,16 @@ static void step_tunnel(kl_ssh_channel *channel)
     channel->session->again = true; // the next one may open
 }
 
+static LIBSSH2_CHANNEL *open_channel(const kl_ssh_channel *channel)
+{
+    return libssh2_channel_open_ex(channel->session->handle, "session", sizeof "session" - 1,
+                                   channel->window, LIBSSH2_CHANNEL_PACKET_DEFAULT, NULL, 0);
+}
+
 static void step_opening(kl_ssh_channel *channel, uint64_t now)
 {
     kl_ssh_session *session = channel->session;
-    channel->handle = libssh2_channel_open_session(session->handle);
+    channel->handle = open_channel(channel);
     int rc = channel->handle != NULL ? 0 : libssh2_session_last_errno(session->handle);
     if (rc == LIBSSH2_ERROR_EAGAIN)
         return;
@@ -123,7 +129,7 @@ void kl_ssh_channels_unwind(kl_ssh_session *session)
     if (opener->state == KL_CHANNEL_OPENING && opener->tunnel)
         kl_ssh_tunnel_open(opener);
     else if (opener->state == KL_CHANNEL_OPENING)
-        libssh2_channel_open_session(session->handle);
+        open_channel(opener);
     else if (opener->state == KL_CHANNEL_STARTING)
         start(opener);
 }

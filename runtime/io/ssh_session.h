@@ -38,6 +38,7 @@ kl_ssh_session *kl_ssh_session_open(uv_loop_t *loop, const kl_ssh_options *optio
                                     kl_ssh_ready_fn ready, void *ctx, kl_failure *out_failure);
 // Logged in and not lost.
 bool kl_ssh_session_alive(const kl_ssh_session *session);
+uv_loop_t *kl_ssh_session_loop(const kl_ssh_session *session);
 // "host:port", borrowed while the session lives.
 const char *kl_ssh_session_name(const kl_ssh_session *session);
 // Ends the connection now, without waiting for the peer. `ready` is not called any more; channels

@@ -38,21 +38,23 @@ void kl_ssh_transfer_close(kl_ssh_transfer *transfer)
     kl_ssh_transfer_free(transfer);
 }
 
-static void end(kl_ssh_transfer *transfer, const kl_ssh_transferred *result,
-                const kl_failure *failure)
+void kl_ssh_transfer_end(kl_ssh_transfer *transfer, const kl_ssh_transferred *result)
 {
     kl_ssh_transfer_fn done = transfer->done;
     void *ctx = transfer->ctx;
-    kl_ssh_transfer_free(transfer);
-    done(ctx, result, failure);
+    kl_ssh_transfer_close(transfer);
+    done(ctx, result, NULL);
 }
 
-static void end_failed(kl_ssh_transfer *transfer, const kl_failure *cause)
+void kl_ssh_transfer_fail(kl_ssh_transfer *transfer, const kl_failure *cause)
 {
+    kl_ssh_transfer_fn done = transfer->done;
+    void *ctx = transfer->ctx;
     kl_failure failure;
     kl_failure_set(&failure, cause->kind, cause->code, "%s: %.300s", transfer->subject,
                    cause->message);
-    end(transfer, NULL, &failure);
+    kl_ssh_transfer_close(transfer);
+    done(ctx, NULL, &failure);
 }
 
 // The scripts speak the C locale's messages of coreutils and tar.
@@ -89,7 +91,7 @@ static void script_failed(kl_ssh_transfer *transfer, const kl_ssh_exit *exit)
                    errors->length > 0 ? errors->data
                    : exit->signal[0]  ? "ended by a signal on the host"
                                       : "failed on the host without a word");
-    end_failed(transfer, &failure);
+    kl_ssh_transfer_fail(transfer, &failure);
 }
 
 static void on_data(void *ctx, kl_ssh_stream stream, const char *bytes, size_t length)
@@ -101,10 +103,8 @@ static void on_data(void *ctx, kl_ssh_stream stream, const char *bytes, size_t l
         return;
     }
     kl_failure failure;
-    if (transfer->kind->data == NULL || transfer->kind->data(transfer, bytes, length, &failure))
-        return;
-    kl_ssh_channel_close(transfer->channel);
-    end_failed(transfer, &failure);
+    if (transfer->kind->data != NULL && !transfer->kind->data(transfer, bytes, length, &failure))
+        kl_ssh_transfer_fail(transfer, &failure);
 }
 
 static ssize_t on_pull(void *ctx, char *out, size_t size, kl_failure *out_failure)
@@ -117,17 +117,13 @@ static ssize_t on_pull(void *ctx, char *out, size_t size, kl_failure *out_failur
 static void on_done(void *ctx, const kl_ssh_exit *exit, const kl_failure *failure)
 {
     kl_ssh_transfer *transfer = ctx;
-    kl_ssh_transferred result = {0};
-    kl_failure problem;
     transfer->channel = NULL;
     if (failure != NULL)
-        end_failed(transfer, failure);
+        kl_ssh_transfer_fail(transfer, failure);
     else if (exit->code != 0)
         script_failed(transfer, exit);
-    else if (transfer->kind->finish(transfer, &result, &problem))
-        end(transfer, &result, NULL);
     else
-        end_failed(transfer, &problem);
+        transfer->kind->finish(transfer);
 }
 
 static const kl_ssh_channel_events events = {on_data, on_pull, on_done, NULL};

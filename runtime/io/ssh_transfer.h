@@ -13,7 +13,7 @@ typedef struct kl_ssh_transfer kl_ssh_transfer;
 
 typedef struct kl_ssh_transferred {
     uint64_t bytes;
-    uint64_t resumed; // of them, those that an earlier upload had brought
+    uint64_t resumed; // of them, those that an earlier transfer had brought
     char sha256[65];  // of a tree: of the list of its files' sums
 } kl_ssh_transferred;
 
@@ -38,6 +38,8 @@ typedef struct kl_ssh_upload {
 typedef struct kl_ssh_download {
     const char *source;
     const char *target; // a path here
+    const char *mode;   // "0644", or NULL: the source's, without set-id bits
+    bool resume;        // what arrived of an interrupted download stays, and is gone on with
     double timeout;
 } kl_ssh_download;
 

@@ -17,8 +17,8 @@ typedef struct kl_ssh_transfer_kind {
     // Bytes of its standard output. May be NULL. False: `out_failure`.
     bool (*data)(kl_ssh_transfer *transfer, const char *bytes, size_t length,
                  kl_failure *out_failure);
-    // The script ended well: fills the result. False: `out_failure`.
-    bool (*finish)(kl_ssh_transfer *transfer, kl_ssh_transferred *out, kl_failure *out_failure);
+    // The script ended well: calls kl_ssh_transfer_end or kl_ssh_transfer_fail, now or later.
+    void (*finish)(kl_ssh_transfer *transfer);
     // Bytes that went so far, and of how many: 0 when it is not known.
     void (*progress)(const kl_ssh_transfer *transfer, uint64_t *out_bytes, uint64_t *out_total);
     // Releases what its own members hold.
@@ -42,6 +42,9 @@ kl_ssh_transfer *kl_ssh_transfer_start(kl_ssh_transfer *transfer, kl_ssh_session
                                        const char *const words[], double timeout,
                                        kl_failure *out_failure);
 void kl_ssh_transfer_free(kl_ssh_transfer *transfer);
+// Each frees the transfer and calls its `done`.
+void kl_ssh_transfer_end(kl_ssh_transfer *transfer, const kl_ssh_transferred *result);
+void kl_ssh_transfer_fail(kl_ssh_transfer *transfer, const kl_failure *cause);
 // Fills with a name that nobody else uses, for a file beside a target.
 void kl_ssh_transfer_token(char out[17]);
 

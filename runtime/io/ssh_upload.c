@@ -194,14 +194,12 @@ static ssize_t file_pull(kl_ssh_transfer *transfer, char *out, size_t size, kl_f
     return (ssize_t)rest;
 }
 
-static bool file_finish(kl_ssh_transfer *transfer, kl_ssh_transferred *out, kl_failure *out_failure)
+static void file_finish(kl_ssh_transfer *transfer)
 {
-    (void)out_failure;
     const file_upload *self = (const file_upload *)transfer;
-    out->bytes = self->size;
-    out->resumed = self->resumed;
-    snprintf(out->sha256, sizeof out->sha256, "%.64s", self->sum);
-    return true;
+    kl_ssh_transferred result = {.bytes = self->size, .resumed = self->resumed};
+    snprintf(result.sha256, sizeof result.sha256, "%.64s", self->sum);
+    kl_ssh_transfer_end(transfer, &result);
 }
 
 static void file_progress(const kl_ssh_transfer *transfer, uint64_t *out_bytes, uint64_t *out_total)
@@ -307,13 +305,12 @@ static ssize_t tree_pull(kl_ssh_transfer *transfer, char *out, size_t size, kl_f
     return kl_tar_tree_read(((tree_upload *)transfer)->tree, out, size, out_failure);
 }
 
-static bool tree_finish(kl_ssh_transfer *transfer, kl_ssh_transferred *out, kl_failure *out_failure)
+static void tree_finish(kl_ssh_transfer *transfer)
 {
-    (void)out_failure;
     const tree_upload *self = (const tree_upload *)transfer;
-    out->bytes = kl_tar_tree_bytes(self->tree);
-    kl_tar_tree_digest(self->tree, out->sha256);
-    return true;
+    kl_ssh_transferred result = {.bytes = kl_tar_tree_bytes(self->tree)};
+    kl_tar_tree_digest(self->tree, result.sha256);
+    kl_ssh_transfer_end(transfer, &result);
 }
 
 static void tree_progress(const kl_ssh_transfer *transfer, uint64_t *out_bytes, uint64_t *out_total)

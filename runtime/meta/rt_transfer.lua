@@ -1,14 +1,14 @@
 ---@meta rt.transfer
 
----Files over an SSH session. Everything is written beside its target, checked there by sha256, and
----renamed into place; what fails leaves nothing behind. The host needs coreutils,
+---Files over an SSH session. Everything is written beside its target, checked by the sha256 of the
+---other side, and renamed into place; what fails leaves nothing behind. The host needs coreutils,
 ---findutils and tar.
 ---Errors: `not_found`, `denied`, `limit`, `exists`, `invalid`, `io`, `timeout`, `unreachable`.
 local transfer = {}
 
 ---@class rt.transfer.Result
 ---@field bytes integer of all files
----@field resumed integer of them, those that an interrupted upload had brought
+---@field resumed integer of them, those that an interrupted one had brought
 ---@field sha256 string in hex; of a tree: of the sorted list of its files' sums
 
 ---@class rt.transfer.Upload
@@ -50,11 +50,20 @@ function transfer.upload(session, opts) end
 ---@return table? err
 function transfer.upload_tree(session, opts) end
 
----Downloads one file; the copy has mode 0644.
+---@class rt.transfer.Download
+---@field source string
+---@field target string a path here, in a directory that exists
+---@field mode? string octal ("0644") (the source's, without its set-id bits)
+---@field resume? boolean what arrived of an interrupted download stays beside the target, as
+---  "target.kiln-part-…", and the next one of the same source goes on there (false)
+---@field timeout? number seconds to the arrival of the last byte (600)
+---@field progress? rt.transfer.Progress shows how far it is
+
+---Downloads one file, with its mode, its time in whole seconds, and its holes. Of a file that grows
+---meanwhile it gives what it had at the start. Threads write it: a slow disk stops nothing else.
 ---@async
 ---@param session rt.ssh.Session
----@param opts { source: string, target: string, timeout?: number,
----  progress?: rt.transfer.Progress } target is a path here
+---@param opts rt.transfer.Download
 ---@return rt.transfer.Result? result
 ---@return table? err
 function transfer.download(session, opts) end

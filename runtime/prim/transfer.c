@@ -217,6 +217,10 @@ static int transfer_download(lua_State *L)
     kl_opts_begin(L, 2, &opts);
     download.source = kl_opts_need_string(&opts, "source");
     download.target = need_target(&opts);
+    download.mode = kl_opts_string(&opts, "mode", NULL);
+    if (download.mode != NULL)
+        check_mode(L, download.mode);
+    download.resume = kl_opts_boolean(&opts, "resume", false);
     download.timeout = read_timeout(&opts);
     transfer_progress *progress = read_progress(&opts);
     kl_opts_end(&opts);

@@ -363,36 +363,4 @@ describe("rt.transfer", function()
       assert.equal("file", names(there))
     end)
   end)
-
-  describe("download", function()
-    it("gives the same file", function()
-      local bytes = crypto.random(1024 * 1024):rep(3)
-      assert(fs.write(there .. "/it's", bytes))
-      local done = assert(transfer.download(session, {
-        source = there .. "/it's", target = here .. "/copy",
-      }))
-      assert.equal(#bytes, done.bytes)
-      assert.equal(crypto.sha256(bytes), done.sha256)
-      assert.is_true(fs.read(here .. "/copy") == bytes)
-      assert.equal("copy", names(here))
-    end)
-
-    it("says what went wrong and leaves nothing", function()
-      fails("not_found", transfer.download(session, {
-        source = there .. "/nope", target = here .. "/f",
-      }))
-      fails("invalid", transfer.download(session, { source = there, target = here .. "/f" }))
-      fails("not_found", transfer.download(session, {
-        source = there, target = here .. "/no/such/f",
-      }))
-      assert(fs.write(there .. "/f", ("x"):rep(4e6)))
-      local child = task.spawn(function()
-        transfer.download(session, { source = there .. "/f", target = here .. "/f" })
-      end)
-      timer.sleep(0.01)
-      child:cancel()
-      child:join()
-      assert.equal("", names(here))
-    end)
-  end)
 end)

@@ -216,18 +216,26 @@ function Session:write(target, content, opts)
   }))
 end
 
----Downloads a file; it appears whole or not at all.
+---@class kiln.ssh.DownloadOptions
+---@field mode? string octal ("0644") (the source's, without its set-id bits)
+---@field resume? boolean what arrived of an interrupted download stays beside the target, and the
+---  next one goes on there (false)
+---@field timeout? number seconds (600)
+---@field on_progress? fun(state: kiln.ssh.Progress) called every second and at the end
+
+---Downloads a file, with its mode and time; it is checked by the machine's sha256, and appears whole
+---or not at all.
 ---@async
 ---@param source string path on the machine
 ---@param target string path here
----@param opts? { timeout: number?, on_progress: fun(state: kiln.ssh.Progress)? } seconds (600);
----  called every second and at the end
+---@param opts? kiln.ssh.DownloadOptions
 ---@return { bytes: integer, sha256: string } done
 function Session:download(source, target, opts)
   opts = opts or {}
   return check(self, progress.during(opts.on_progress, function(watched)
     return transfer.download(self.session, {
-      source = source, target = target, timeout = opts.timeout, progress = watched,
+      source = source, target = target, mode = opts.mode, resume = opts.resume,
+      timeout = opts.timeout, progress = watched,
     })
   end))
 end

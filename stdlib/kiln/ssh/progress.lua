@@ -11,7 +11,7 @@ local window = 5 -- calls that the rate is taken over
 
 ---@class kiln.ssh.Progress
 ---@field bytes integer of files, that went so far
----@field total? integer nil when it is not known: of a download
+---@field total? integer nil while it is not known: at the start of a download
 ---@field rate number bytes a second, of the last five seconds
 ---@field left? number seconds to the end at that rate; nil when it stands still or has no total
 
