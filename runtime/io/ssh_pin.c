@@ -15,6 +15,11 @@ static const char *const types[] = {"ssh-ed25519", "ecdsa-sha2-nistp256", "ecdsa
                                     "ecdsa-sha2-nistp521", "ssh-rsa"};
 #define TYPES (sizeof types / sizeof *types)
 
+const char *kl_ssh_library(void)
+{
+    return libssh2_version(0);
+}
+
 bool kl_ssh_rsa_works(void)
 {
     return libssh2_version(0x010b00) != NULL;

@@ -34,6 +34,8 @@ const kl_ssh_pin *kl_ssh_pins_find(const kl_ssh_pins *pins, const void *blob, si
 
 // "SHA256:…" as ssh-keygen -l prints it, of a key blob.
 void kl_ssh_fingerprint(char out[64], const void *blob, size_t length);
+// The version of the linked libssh2: "1.10.0".
+const char *kl_ssh_library(void);
 // Whether the linked libssh2 can use RSA: 1.10 knows it with SHA-1 only, which OpenSSH refuses
 // since 8.8; 1.11 knows rsa-sha2.
 bool kl_ssh_rsa_works(void);

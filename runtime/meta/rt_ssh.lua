@@ -65,6 +65,11 @@ function Key:close() end
 ---@return table? err { kind, message, code? }
 function ssh.connect(opts) end
 
+---Tells the version of libssh2: 1.10 cannot check RSA host keys, nor log in with RSA or ed25519
+---certificates; 1.11 can.
+---@return string version "1.10.0"
+function ssh.library() end
+
 ---Tells whether commands can start on it; false once it was lost or closed.
 ---@return boolean
 function Session:alive() end

@@ -219,8 +219,17 @@ static int ssh_connect(lua_State *L)
     return kl_op_wait(L, &self->op);
 }
 
-static const luaL_Reg ssh_functions[] = {
-    {"connect", ssh_connect}, {"key", kl_ssh_key_open}, {"agent", kl_ssh_agent_keys}, {NULL, NULL}};
+static int ssh_library(lua_State *L)
+{
+    lua_pushstring(L, kl_ssh_library());
+    return 1;
+}
+
+static const luaL_Reg ssh_functions[] = {{"connect", ssh_connect},
+                                         {"key", kl_ssh_key_open},
+                                         {"agent", kl_ssh_agent_keys},
+                                         {"library", ssh_library},
+                                         {NULL, NULL}};
 
 KL_PRIM(ssh)
 {

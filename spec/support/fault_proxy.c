@@ -5,7 +5,8 @@
 //   cut DIR N        after N bytes both sides are reset
 //   end DIR N        after N bytes both sides are closed; what was passed on arrives
 //   stall DIR N      after N bytes nothing moves any more, in either direction
-//   flip DIR N       the lowest bit of byte N (from 0) is another one
+//   flip DIR N       bit 4 of byte N (from 0) is another one: in a packet's length, libssh2 has an
+//                    assertion for the lower ones
 //   delay DIR N MS   after N bytes that direction waits once
 // DIR is up (to the server) or down. Ends when its standard output closes.
 #include <arpa/inet.h>
@@ -138,7 +139,7 @@ static void flip(pair *one, int direction)
     long long at = one->fault.at - way->passed;
     if (is(one, "flip") && one->fault.direction == direction && at >= 0 &&
         at < (long long)(way->end - way->start))
-        way->bytes[way->start + (size_t)at] ^= 1;
+        way->bytes[way->start + (size_t)at] ^= 1 << 4;
 }
 
 static bool fill(pair *one, int direction)
