@@ -139,8 +139,8 @@ describe("rt.transfer's download", function()
     assert(fs.write(here .. "/f.kiln-part-dead", "left"))
     assert(fs.write(here .. "/f.kiln-part-live", "in use"))
     assert(fs.write(here .. "/g.kiln-part-dead", "of another file"))
-    local other = assert(proc.start { argv = { "flock", "-F", here .. "/f.kiln-part-live", "sh", "-c",
-      "echo locked; exec sleep 600" }, timeout = 600 })
+    local other = assert(proc.start { timeout = 600, argv = { "flock", "-F",
+      here .. "/f.kiln-part-live", "sh", "-c", "echo locked; exec sleep 600" } })
     assert.equal("locked", (other:read_line()))
     assert(get {})
     other:kill("KILL")
@@ -153,8 +153,8 @@ describe("rt.transfer's download", function()
       config = ([[ForceCommand PATH=%s:$PATH; eval "$SSH_ORIGINAL_COMMAND"]]):format(there),
     }
     local own <close> = assert(ssh.connect(changing:options()))
-    assert(fs.write(there .. "/dd", ("#!/bin/sh\n: > %s/less; echo and more >> %s/more\n%s")
-      :format(there, there, 'exec /usr/bin/dd "$@"\n')))
+    assert(fs.write(there .. "/dd", ("#!/bin/sh\n: > %s/less; echo and more >> %s/more\n"
+      .. 'exec /usr/bin/dd "$@"\n'):format(there, there)))
     sshd.output("chmod +x " .. there .. "/dd")
     for _, length in ipairs { 14, 65, 1000 } do
       assert(fs.write(there .. "/less", ("x"):rep(length)))

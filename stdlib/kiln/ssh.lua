@@ -223,8 +223,8 @@ end
 ---@field timeout? number seconds (600)
 ---@field on_progress? fun(state: kiln.ssh.Progress) called every second and at the end
 
----Downloads a file, with its mode and time; it is checked by the machine's sha256, and appears whole
----or not at all.
+---Downloads a file, with its mode and time; it is checked by the machine's sha256, and appears
+---whole or not at all.
 ---@async
 ---@param source string path on the machine
 ---@param target string path here
