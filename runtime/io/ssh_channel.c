@@ -58,6 +58,14 @@ void kl_ssh_channel_error(kl_ssh_channel *channel, int rc, const char *what)
     channel_done(channel, NULL, &failure);
 }
 
+// libssh2 keeps the window at the size it opened the channel with.
+static void widen_window(kl_ssh_channel *channel)
+{
+    unsigned long left = libssh2_channel_window_read_ex(channel->handle, NULL, NULL);
+    if (left < channel->window / 4 * 3)
+        libssh2_channel_receive_window_adjust2(channel->handle, channel->window - left, 1, NULL);
+}
+
 static void read_stream(kl_ssh_channel *channel, kl_ssh_stream stream)
 {
     char bytes[READ_SIZE];
@@ -69,6 +77,8 @@ static void read_stream(kl_ssh_channel *channel, kl_ssh_stream stream)
         if (n <= 0)
             return;
         channel->events->data(channel->ctx, stream, bytes, (size_t)n);
+        if (channel->window > 0 && channel->state == KL_CHANNEL_RUNNING)
+            widen_window(channel);
     }
 }
 
@@ -287,7 +297,6 @@ kl_ssh_channel *kl_ssh_channel_new(kl_ssh_session *session, const kl_ssh_channel
     channel->events = events;
     channel->ctx = ctx;
     channel->deadline_ms = UINT64_MAX;
-    channel->window = LIBSSH2_CHANNEL_WINDOW_DEFAULT;
     kl_ssh_channel **at = &session->channels;
     while (*at != NULL)
         at = &(*at)->next;
@@ -321,7 +330,12 @@ void kl_ssh_channel_want_pty(kl_ssh_channel *channel)
     channel->pty = true;
 }
 
-void kl_ssh_channel_want_window(kl_ssh_channel *channel, unsigned int bytes)
+void kl_ssh_channel_want_spare(kl_ssh_channel *channel)
+{
+    channel->spare = true;
+}
+
+void kl_ssh_channel_widen(kl_ssh_channel *channel, unsigned long bytes)
 {
     channel->window = bytes;
 }

@@ -43,9 +43,11 @@ kl_ssh_channel *kl_ssh_channel_exec(kl_ssh_session *session, const char *command
                                     kl_failure *out_failure);
 // Asks for a terminal before the command starts: one stream, and a hang-up when the channel closes.
 void kl_ssh_channel_want_pty(kl_ssh_channel *channel);
-// Lets the host send so many bytes before it waits for us to take them (2 MB): what comes in one
-// round trip. For what is read at once, or memory grows with it.
-void kl_ssh_channel_want_window(kl_ssh_channel *channel, unsigned int bytes);
+// Lets the host send so many bytes before it hears that some were taken, which is what comes in one
+// round trip (2 MB, the fastest where that is short). What is paused may fill memory with them.
+void kl_ssh_channel_widen(kl_ssh_channel *channel, unsigned long bytes);
+// Has it end with `limit` at once if the host or others of ours leave it no room.
+void kl_ssh_channel_want_spare(kl_ssh_channel *channel);
 // Queues a TCP connection that the session's host makes, to a name or address as it sees them. Ends
 // with `unreachable` or `denied` when it cannot. While it connects, no other channel opens.
 kl_ssh_channel *kl_ssh_channel_tunnel(kl_ssh_session *session, const char *host, int port,

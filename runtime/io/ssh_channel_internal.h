@@ -24,8 +24,10 @@ struct kl_ssh_channel {
     kl_ssh_channel_state state;
     const kl_ssh_channel_events *events; // NULL: nobody listens any more
     void *ctx;
-    bool pty; // a terminal is still to be asked for
-    unsigned int window;
+    bool pty;             // a terminal is still to be asked for
+    bool spare;           // it takes only a slot that is free
+    unsigned long window; // 0: libssh2's
+    uint64_t asked_ns;    // when libssh2 was first asked to open it; 0: not yet
     bool tunnel;
     kl_buf command; // of a tunnel, the host to connect to
     int port;

@@ -12,9 +12,20 @@ int kl_ssh_channels_active(const kl_ssh_session *session)
     return count;
 }
 
+static void no_room(kl_ssh_channel *channel)
+{
+    kl_ssh_channel_error(channel, LIBSSH2_ERROR_CHANNEL_FAILURE,
+                         "the host opens no more channels, perhaps for commands that were left and "
+                         "still run");
+}
+
 static void step_queued(kl_ssh_channel *channel, uint64_t now)
 {
     kl_ssh_session *session = channel->session;
+    if (channel->spare && kl_ssh_channels_active(session) >= KL_CHANNELS_AT_ONCE) {
+        no_room(channel);
+        return;
+    }
     if (session->opener != NULL || channel->retry_ms > now ||
         (!channel->tunnel && kl_ssh_channels_active(session) >= KL_CHANNELS_AT_ONCE))
         return;
@@ -26,16 +37,16 @@ static void step_queued(kl_ssh_channel *channel, uint64_t now)
 static void open_refused(kl_ssh_channel *channel, uint64_t now)
 {
     channel->session->opener = NULL;
+    channel->asked_ns = 0;
     channel->state = KL_CHANNEL_QUEUED;
     channel->retry_ms =
         now + ((uint64_t)REFUSED_MS << (channel->refusals < 4 ? channel->refusals : 4));
     channel->refusals++;
     if (channel->events == NULL)
         channel->state = KL_CHANNEL_GONE;
-    else if (kl_ssh_channels_active(channel->session) == 0 && channel->refusals > REFUSALS)
-        kl_ssh_channel_error(channel, LIBSSH2_ERROR_CHANNEL_FAILURE,
-                             "the host opens no more channels, perhaps for commands that were "
-                             "left and still run");
+    else if (channel->spare ||
+             (kl_ssh_channels_active(channel->session) == 0 && channel->refusals > REFUSALS))
+        no_room(channel);
 }
 
 static void step_tunnel(kl_ssh_channel *channel)
@@ -46,16 +57,12 @@ static void step_tunnel(kl_ssh_channel *channel)
     channel->session->again = true; // the next one may open
 }
 
-static LIBSSH2_CHANNEL *open_channel(const kl_ssh_channel *channel)
-{
-    return libssh2_channel_open_ex(channel->session->handle, "session", sizeof "session" - 1,
-                                   channel->window, LIBSSH2_CHANNEL_PACKET_DEFAULT, NULL, 0);
-}
-
 static void step_opening(kl_ssh_channel *channel, uint64_t now)
 {
     kl_ssh_session *session = channel->session;
-    channel->handle = open_channel(channel);
+    if (channel->asked_ns == 0)
+        channel->asked_ns = uv_hrtime();
+    channel->handle = libssh2_channel_open_session(session->handle);
     int rc = channel->handle != NULL ? 0 : libssh2_session_last_errno(session->handle);
     if (rc == LIBSSH2_ERROR_EAGAIN)
         return;
@@ -70,6 +77,9 @@ static void step_opening(kl_ssh_channel *channel, uint64_t now)
         return;
     }
     channel->state = KL_CHANNEL_STARTING;
+    double trip = (double)(uv_hrtime() - channel->asked_ns) / 1e9;
+    if (session->round_trip == 0 || trip < session->round_trip)
+        session->round_trip = trip;
 }
 
 static int start(kl_ssh_channel *channel)
@@ -129,7 +139,7 @@ void kl_ssh_channels_unwind(kl_ssh_session *session)
     if (opener->state == KL_CHANNEL_OPENING && opener->tunnel)
         kl_ssh_tunnel_open(opener);
     else if (opener->state == KL_CHANNEL_OPENING)
-        open_channel(opener);
+        libssh2_channel_open_session(session->handle);
     else if (opener->state == KL_CHANNEL_STARTING)
         start(opener);
 }

@@ -10,9 +10,11 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#define WINDOW (32u * 1024 * 1024) // what may be on its way: 320 MB/s at 100 ms
+#define LONG_TRIP 0.005 // seconds from which libssh2's window of 2 MB is too small
+#define RATE 400e6      // bytes a second that the window is to allow
+#define WINDOW_MAX 67108864.0
 
-enum { NOISE_MAX = 65536, SUM_LENGTH = 64 };
+enum { SUM_LENGTH = 64 };
 
 // Says what the file is, after a mark: a login shell may have said something before. Sends as much
 // as the file has now, though it may grow, and then its sum, taken at the same time; where one of
@@ -38,7 +40,7 @@ static const char script[] = "export LC_ALL=C\n"
 
 typedef struct file_download {
     kl_ssh_transfer transfer;
-    uv_loop_t *loop;
+    kl_ssh_session *session;
     char *source; // owned
     char *target; // owned
     char mark[17];
@@ -121,6 +123,10 @@ static bool begin(file_download *self, const char *line, kl_failure *out_failure
     self->changed = changed;
     if (self->mode < 0)
         self->mode = (long)(mode & 0777);
+    double trip = kl_ssh_session_round_trip(self->session);
+    if (trip >= LONG_TRIP)
+        kl_ssh_channel_widen(self->transfer.channel,
+                             (unsigned long)(trip * RATE < WINDOW_MAX ? trip * RATE : WINDOW_MAX));
     char name[17];
     name_part(self, name);
     kl_file_sink_options options = {.target = self->target,
@@ -128,7 +134,8 @@ static bool begin(file_download *self, const char *line, kl_failure *out_failure
                                     .keep = self->resume,
                                     .sparse = blocks * block < size,
                                     .size = size};
-    self->sink = kl_file_sink_open(self->loop, &options, &sink_events, self);
+    self->sink =
+        kl_file_sink_open(kl_ssh_session_loop(self->session), &options, &sink_events, self);
     return true;
 }
 
@@ -136,27 +143,17 @@ static bool begin(file_download *self, const char *line, kl_failure *out_failure
 static ssize_t take_head(file_download *self, const char *bytes, size_t length,
                          kl_failure *out_failure)
 {
-    size_t before = self->head.length;
-    char needle[20];
-    snprintf(needle, sizeof needle, "\n%s ", self->mark);
+    size_t before = self->head.length, after = 0;
     kl_buf_append(&self->head, bytes, length);
-    const char *mark = memmem(self->head.data, self->head.length, needle, strlen(needle));
-    char *line = mark != NULL ? self->head.data + (mark - self->head.data) + strlen(needle) : NULL;
-    char *end = line != NULL
-                    ? memchr(line, '\n', self->head.length - (size_t)(line - self->head.data))
-                    : NULL;
-    if (end == NULL && self->head.length > NOISE_MAX) {
-        kl_failure_set(out_failure, "protocol", 0,
-                       "the login shell says more than %d bytes before the command runs",
-                       NOISE_MAX);
-        return -1;
-    }
-    if (end == NULL)
+    const char *line = kl_ssh_transfer_marked(&self->head, self->mark, &after);
+    if (line != NULL)
+        return begin(self, line, out_failure) ? (ssize_t)(after - before) : -1;
+    if (self->head.length <= KL_TRANSFER_NOISE)
         return (ssize_t)length;
-    *end = '\0';
-    if (!begin(self, line, out_failure))
-        return -1;
-    return (ssize_t)((size_t)(end + 1 - self->head.data) - before);
+    kl_failure_set(out_failure, "protocol", 0,
+                   "the login shell says more than %d bytes before the command runs",
+                   KL_TRANSFER_NOISE);
+    return -1;
 }
 
 static bool download_data(kl_ssh_transfer *transfer, const char *bytes, size_t length,
@@ -246,7 +243,7 @@ kl_ssh_transfer *kl_ssh_download_file(kl_ssh_session *session, const kl_ssh_down
     if (self == NULL)
         kl_out_of_memory();
     self->transfer = (kl_ssh_transfer){.kind = &download_kind, .done = done, .ctx = ctx};
-    self->loop = kl_ssh_session_loop(session);
+    self->session = session;
     self->source = kl_need(strdup(download->source));
     self->target = kl_need(strdup(download->target));
     self->mode = download->mode != NULL ? strtol(download->mode, NULL, 8) : -1;
@@ -255,7 +252,5 @@ kl_ssh_transfer *kl_ssh_download_file(kl_ssh_session *session, const kl_ssh_down
     const char *words[] = {download->source, self->mark, self->resume ? "1" : "0", NULL};
     kl_ssh_transfer *transfer = kl_ssh_transfer_start(
         &self->transfer, session, download->source, script, words, download->timeout, out_failure);
-    if (transfer != NULL)
-        kl_ssh_channel_want_window(transfer->channel, WINDOW);
     return transfer;
 }

@@ -11,6 +11,11 @@
 static void pump(kl_ssh_session *session);
 static void shut(kl_ssh_session *session, const kl_failure *failure);
 
+double kl_ssh_session_round_trip(const kl_ssh_session *session)
+{
+    return session->round_trip;
+}
+
 uv_loop_t *kl_ssh_session_loop(const kl_ssh_session *session)
 {
     return session->loop;

@@ -38,6 +38,8 @@ kl_ssh_session *kl_ssh_session_open(uv_loop_t *loop, const kl_ssh_options *optio
                                     kl_ssh_ready_fn ready, void *ctx, kl_failure *out_failure);
 // Logged in and not lost.
 bool kl_ssh_session_alive(const kl_ssh_session *session);
+// Seconds to the host and back, through all that is on the way; 0 before a command ran.
+double kl_ssh_session_round_trip(const kl_ssh_session *session);
 uv_loop_t *kl_ssh_session_loop(const kl_ssh_session *session);
 // "host:port", borrowed while the session lives.
 const char *kl_ssh_session_name(const kl_ssh_session *session);

@@ -85,6 +85,7 @@ struct kl_ssh_session {
     kl_ssh_pins pins;
     kl_buf host_key_types; // to ask the host for: "ssh-ed25519,…"
     double keepalive;
+    double round_trip;     // seconds, the shortest that the opening of a channel took; 0: none yet
     uint64_t pump_ns;      // CPU when the pump that runs began
     uint64_t deadline_ms;  // of the connect
     uint64_t keepalive_ms; // when the next sign of life is due

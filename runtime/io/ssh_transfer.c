@@ -141,6 +141,34 @@ static void quote(kl_buf *out, const char *word)
     kl_buf_puts(out, "'");
 }
 
+void kl_ssh_transfer_command(kl_buf *out, const char *script, const char *const words[])
+{
+    kl_buf_puts(out, "exec /bin/sh -c "); // the login shell may be any
+    quote(out, script);
+    kl_buf_puts(out, " kiln");
+    for (int i = 0; words[i] != NULL; i++) {
+        kl_buf_puts(out, " ");
+        quote(out, words[i]);
+    }
+}
+
+char *kl_ssh_transfer_marked(kl_buf *bytes, const char *mark, size_t *out_after)
+{
+    char start[24];
+    int length = snprintf(start, sizeof start, "\n%s ", mark);
+    char *found =
+        bytes->length > 0 ? memmem(bytes->data, bytes->length, start, (size_t)length) : NULL;
+    if (found == NULL)
+        return NULL;
+    char *line = found + length;
+    char *end = memchr(line, '\n', bytes->length - (size_t)(line - bytes->data));
+    if (end == NULL)
+        return NULL;
+    *end = '\0';
+    *out_after = (size_t)(end + 1 - bytes->data);
+    return line;
+}
+
 kl_ssh_transfer *kl_ssh_transfer_start(kl_ssh_transfer *transfer, kl_ssh_session *session,
                                        const char *path, const char *script,
                                        const char *const words[], double timeout,
@@ -150,13 +178,7 @@ kl_ssh_transfer *kl_ssh_transfer_start(kl_ssh_transfer *transfer, kl_ssh_session
     kl_buf_printf(&subject, "%s: %s %s", kl_ssh_session_name(session), transfer->kind->verb, path);
     transfer->subject = subject.data;
     kl_buf command = {0};
-    kl_buf_puts(&command, "exec /bin/sh -c "); // the login shell may be any
-    quote(&command, script);
-    kl_buf_puts(&command, " kiln");
-    for (int i = 0; words[i] != NULL; i++) {
-        kl_buf_puts(&command, " ");
-        quote(&command, words[i]);
-    }
+    kl_ssh_transfer_command(&command, script, words);
     transfer->channel =
         kl_ssh_channel_exec(session, command.data, timeout, &events, transfer, out_failure);
     kl_buf_free(&command);

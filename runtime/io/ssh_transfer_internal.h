@@ -10,6 +10,18 @@
 // Exit statuses of the scripts.
 enum { KL_TRANSFER_DIFFERS = 80, KL_TRANSFER_NOT_FOUND = 81, KL_TRANSFER_NO_FILE = 82 };
 
+// Bytes that a login shell may say before a script does.
+enum { KL_TRANSFER_NOISE = 65536 };
+
+// A script that loses its connection reads an early end, fails, and removes what it wrote.
+#define KL_UPLOAD_START                                                                            \
+    "set -eu\n"                                                                                    \
+    "export LC_ALL=C\n"                                                                            \
+    "trap '[ \"$keep\" = 1 ] || rm -rf -- \"$p\"' EXIT\n"                                          \
+    "trap 'exit 1' HUP INT PIPE TERM\n"                                                            \
+    "umask 022\n"                                                                                  \
+    "case $t in */*) mkdir -p -- \"${t%/*}/\" ;; esac\n"
+
 typedef struct kl_ssh_transfer_kind {
     const char *verb; // "upload to"
     // Standard input of the script, as in kl_ssh_channel_events. May be NULL.
@@ -47,5 +59,11 @@ void kl_ssh_transfer_end(kl_ssh_transfer *transfer, const kl_ssh_transferred *re
 void kl_ssh_transfer_fail(kl_ssh_transfer *transfer, const kl_failure *cause);
 // Fills with a name that nobody else uses, for a file beside a target.
 void kl_ssh_transfer_token(char out[17]);
+// Appends a command for any login shell that runs the script with its words, ended by NULL.
+void kl_ssh_transfer_command(kl_buf *out, const char *script, const char *const words[]);
+// Finds the rest of the line that begins with the mark and ends in the bytes: whatever a login
+// shell said before. NULL: it is not there yet; else `out_after` is the number of bytes up to its
+// end, which is 0 now.
+char *kl_ssh_transfer_marked(kl_buf *bytes, const char *mark, size_t *out_after);
 
 #endif

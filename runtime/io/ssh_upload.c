@@ -1,7 +1,10 @@
-// Uploads: a file or bytes, and a tree as one tar stream.
+// Uploads of a file or of bytes: over several channels at once where the round trip is long, for
+// the host takes 2 MB of a channel a round trip.
 #include "io/ssh_transfer_internal.h"
 
 #include "base/ending.h"
+#include "io/file_source.h"
+#include "io/ssh_upload_script.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -12,187 +15,252 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "io/tar_tree.h"
+#define WORTH_ASKING (16 * 1024 * 1024) // bytes from which the sum is taken as they come
+#define LONG_TRIP 0.005                 // seconds from which more channels are worth their opening
+#define MORE 3                          // channels besides the first
+#define AHEAD 2                         // pieces for each
 
-enum {
-    SKIP_A_TURN = 16, // blocks of 32 KiB hashed in one turn of the loop
-    ANSWER_MAX = 64   // bytes of what the host says
-};
-
-// A script that loses its connection reads an early end, fails, and removes what it wrote.
-#define SCRIPT_START                                                                               \
-    "set -eu\n"                                                                                    \
-    "export LC_ALL=C\n"                                                                            \
-    "trap '[ \"$keep\" = 1 ] || rm -rf -- \"$p\"' EXIT\n"                                          \
-    "trap 'exit 1' HUP INT PIPE TERM\n"                                                            \
-    "umask 022\n"                                                                                  \
-    "case $t in */*) mkdir -p -- \"${t%/*}/\" ;; esac\n"
-
-// The sum comes after the bytes, so that the file is read once here. To be resumed, what arrived
-// stays when the connection ends, and the next upload is told how much of it there is; the sum
-// decides whether it was worth keeping.
-static const char file_script[] =
-    "t=$1 size=$2 mode=$3 owner=$4 p=$1.$5 keep=$6 there=0\n" SCRIPT_START "umask 077\n"
-    "if [ \"$keep\" = 1 ]; then\n"
-    "  if [ -f \"$p\" ] && [ ! -L \"$p\" ] && [ -O \"$p\" ]\n"
-    "  then there=$(stat -c %s -- \"$p\")\n"
-    "  else rm -rf -- \"$p\"\n"
-    "  fi\n"
-    "  [ \"$there\" -le \"$size\" ] || { rm -f -- \"$p\"; there=0; }\n"
-    "  echo \"$there\"\n"
-    "fi\n"
-    "head -c $((size - there)) >> \"$p\"\n"
-    "read -r want\n"
-    "[ -z \"$owner\" ] || chown -- \"$owner\" \"$p\"\n"
-    "chmod -- \"$mode\" \"$p\"\n"
-    "if command -v openssl > /dev/null\n" // ten times as fast
-    "then have=$(openssl dgst -sha256 -r < \"$p\")\n"
-    "else have=$(sha256sum < \"$p\")\n"
-    "fi\n"
-    "if [ \"${have%% *}\" != \"$want\" ]; then\n"
-    "  keep=0\n"
-    "  echo 'the bytes that arrived have another sha256' >&2\n"
-    "  exit 80\n"
-    "fi\n"
-    "mv -fT -- \"$p\" \"$t\"\n"
-    "[ \"$keep\" = 0 ] || rm -f -- \"$t\".kiln-part-*\n";
-
-// A new tree is renamed into place. Into a directory that exists, its files are renamed one by one,
-// so each is the old or the new one, and no second copy needs room: owner and mode of directories
-// that are there stay, links to directories (/lib) are followed, nothing is deleted.
-static const char tree_script[] =
-    "t=$1 owner=$2 replace=$3 p=$1.$4 sums=$4 keep=0\n" SCRIPT_START "mkdir -m 0700 -- \"$p\"\n"
-    "tar -x -p -o -f - -C \"$p\"\n"
-    "if ! (cd -- \"$p\" && { [ ! -s \"$sums\" ] || sha256sum -c --quiet \"$sums\" >&2; }); then\n"
-    "  echo 'the files that arrived have another sha256' >&2\n"
-    "  exit 80\n"
-    "fi\n"
-    "rm -f -- \"$p/$sums\"\n"
-    "[ -z \"$owner\" ] || chown -R -h -- \"$owner\" \"$p\"\n"
-    "if [ \"$replace\" = 1 ] && { [ -e \"$t\" ] || [ -L \"$t\" ]; }; then\n"
-    "  mv -T -- \"$t\" \"$p.old\"\n"
-    "  mv -T -- \"$p\" \"$t\" || { mv -T -- \"$p.old\" \"$t\"; exit 1; }\n"
-    "  rm -rf -- \"$p.old\"\n"
-    "elif [ -d \"$t\" ]; then\n"
-    "  find \"$p/.\" -type d ! -perm -u=rwx -exec chmod u+rwx {} +\n"
-    "  (cd -- \"$p\" && find . -type d -print0) |\n"
-    "    tar -C \"$p\" -c --null --no-recursion -T - -f - |\n"
-    "    tar -x -p --keep-directory-symlink --no-overwrite-dir -f - -C \"$t\"\n"
-    "  case $t in /*) ;; *) t=$PWD/$t ;; esac\n"
-    "  export t\n"
-    "  (cd -- \"$p\" && find . -type d -print0 | xargs -0 sh -c 'for d; do\n"
-    "    find \"$d\" -mindepth 1 -maxdepth 1 ! -type d -exec mv -f -t \"$t/$d\" -- {} + ||\n"
-    "      exit 1\n"
-    "  done' sh)\n"
-    "else\n"
-    "  mv -T -- \"$p\" \"$t\"\n"
-    "fi\n";
+// The channels: the first one's is the script's.
+typedef struct upload_way {
+    struct file_upload *upload;
+    kl_ssh_channel *channel; // of the others; NULL: ended
+    bool settled;            // of the others: it is open, or will not be
+    bool open;
+    kl_buf said;
+    kl_file_piece *piece; // being sent
+    size_t at;
+} upload_way;
 
 typedef struct file_upload {
     kl_ssh_transfer transfer;
-    int file; // -1: from `content`
+    kl_ssh_session *session;
+    kl_file_source *source; // NULL: from `content`
     kl_buf content;
     size_t content_at;
     uint64_t size;
     uint64_t left;
-    bool asks;     // the host says first how much it has
-    kl_buf answer; // what it said
-    uint64_t skip; // bytes that it has and that we have not read yet
+    char mark[17]; // empty: the host is not asked
+    bool asks;     // it has not answered
+    kl_buf answer;
     uint64_t resumed;
-    kl_sha256 sha;
+    upload_way ways[1 + MORE];
+    unsigned int count; // of ways that are used; 0: not decided
+    char more[4];       // what the host is told of that
+    size_t more_at;
     char sum[66]; // hex and a newline, once known
     size_t sum_at;
 } file_upload;
 
-typedef struct tree_upload {
-    kl_ssh_transfer transfer;
-    kl_tar_tree *tree;
-} tree_upload;
-
-// Reads the next bytes of the source; 0 only when there are none although some are due.
-static ssize_t read_source(file_upload *self, char *out, size_t size)
+static const upload_way *way_end(const file_upload *self)
 {
-    if (size > self->left)
-        size = (size_t)self->left;
-    if (self->file >= 0)
-        return read(self->file, out, size);
-    memcpy(out, self->content.data + self->content_at, size);
-    self->content_at += size;
-    return (ssize_t)size;
+    return self->ways + 1 + MORE;
 }
 
-// Reads, for the sum alone, some of what the host has already. False: `out_failure`.
-static bool skip_some(file_upload *self, kl_failure *out_failure)
+static void end_way(upload_way *way)
 {
-    char bytes[32768];
-    for (int i = 0; i < SKIP_A_TURN && self->skip > 0; i++) {
-        ssize_t n =
-            read(self->file, bytes, self->skip < sizeof bytes ? (size_t)self->skip : sizeof bytes);
-        if (n <= 0) {
-            kl_failure_set(out_failure, "io", errno, "the source shrank while it was read");
-            return false;
-        }
-        kl_sha256_add(&self->sha, bytes, (size_t)n);
-        self->skip -= (uint64_t)n;
-        self->left -= (uint64_t)n;
+    if (way->channel != NULL)
+        kl_ssh_channel_close(way->channel);
+    way->channel = NULL;
+}
+
+static void decide(file_upload *self, unsigned int count)
+{
+    self->count = count;
+    snprintf(self->more, sizeof self->more, "%u\n", count - 1);
+    for (upload_way *way = self->ways + count; way < way_end(self); way++)
+        end_way(way);
+    kl_file_source_start(self->source, self->resumed, (int)count * AHEAD);
+    kl_ssh_channel_wake(self->transfer.channel);
+}
+
+// Once it is known which of the others are there, uses those before the first that is not.
+static void way_settled(upload_way *way, bool open)
+{
+    file_upload *self = way->upload;
+    way->settled = true;
+    way->open = open;
+    unsigned int count = 1;
+    for (way = self->ways + 1; way < way_end(self); way++) {
+        if (!way->settled)
+            return;
+        if (way->open && count == (unsigned int)(way - self->ways))
+            count++;
     }
-    return true;
+    if (self->count == 0 && self->transfer.channel != NULL)
+        decide(self, count);
+}
+
+static void way_data(void *ctx, kl_ssh_stream stream, const char *bytes, size_t length)
+{
+    upload_way *way = ctx;
+    size_t after;
+    if (stream != KL_SSH_OUT || way->settled)
+        return;
+    kl_buf_append(&way->said, bytes, length);
+    if (kl_ssh_transfer_marked(&way->said, way->upload->mark, &after) != NULL) {
+        way_settled(way, true);
+    } else if (way->said.length > KL_TRANSFER_NOISE) {
+        end_way(way);
+        way_settled(way, false);
+    }
+}
+
+// One that ends early leaves the script a piece that is not whole, and the script says so.
+static void way_done(void *ctx, const kl_ssh_exit *exit, const kl_failure *failure)
+{
+    upload_way *way = ctx;
+    (void)exit;
+    (void)failure;
+    way->channel = NULL;
+    if (!way->settled)
+        way_settled(way, false);
+}
+
+// Copies what is left of a piece, and the newline after it where there are several ways.
+static ssize_t send_piece(upload_way *way, char *out, size_t size)
+{
+    file_upload *self = way->upload;
+    kl_file_piece *piece = way->piece;
+    size_t length = piece->length - way->at;
+    if (length > size)
+        length = size;
+    memcpy(out, piece->bytes + way->at, length);
+    way->at += length;
+    self->left -= length;
+    if (way->at < piece->length || (self->count > 1 && length == size))
+        return (ssize_t)length;
+    if (self->count > 1)
+        out[length++] = '\n';
+    free(piece);
+    way->piece = NULL;
+    return (ssize_t)length;
+}
+
+// The next bytes of the file for this way; 0: it has had all of its.
+static ssize_t pull_file(upload_way *way, char *out, size_t size)
+{
+    file_upload *self = way->upload;
+    if (way->piece == NULL) {
+        way->at = 0;
+        way->piece =
+            kl_file_source_take(self->source, self->count, (unsigned int)(way - self->ways));
+    }
+    if (way->piece != NULL)
+        return send_piece(way, out, size);
+    return kl_file_source_sum(self->source) != NULL ? 0 : KL_SSH_LATER;
+}
+
+static ssize_t way_pull(void *ctx, char *out, size_t size, kl_failure *out_failure)
+{
+    upload_way *way = ctx;
+    (void)out_failure;
+    return way->upload->count == 0 ? KL_SSH_LATER : pull_file(way, out, size);
+}
+
+static const kl_ssh_channel_events way_events = {way_data, way_pull, way_done, NULL};
+
+// Opens the other channels, if the host has room for them now.
+static void open_more(file_upload *self)
+{
+    kl_failure failure;
+    for (int i = 1; i <= MORE; i++) {
+        upload_way *way = &self->ways[i];
+        kl_buf command = {0};
+        const char number[] = {(char)('0' + i), '\0'};
+        const char *words[] = {self->mark, number, NULL};
+        kl_ssh_transfer_command(&command, kl_ssh_upload_more_script, words);
+        way->channel =
+            kl_ssh_channel_exec(self->session, command.data, 0, &way_events, way, &failure);
+        kl_buf_free(&command);
+        if (way->channel != NULL)
+            kl_ssh_channel_want_spare(way->channel);
+        else
+            way_settled(way, false);
+    }
 }
 
 static bool file_data(kl_ssh_transfer *transfer, const char *bytes, size_t length,
                       kl_failure *out_failure)
 {
     file_upload *self = (file_upload *)transfer;
-    kl_buf_append(&self->answer, bytes, length < ANSWER_MAX ? length : ANSWER_MAX);
-    const char *text = kl_buf_text(&self->answer);
-    if (self->asks && strchr(text, '\n') == NULL && self->answer.length < ANSWER_MAX)
+    size_t after;
+    if (!self->asks)
         return true;
-    char *end = NULL;
-    unsigned long long there = strtoull(text, &end, 10);
-    if (!self->asks || end == text || *end != '\n' || there > self->size) {
-        kl_failure_set(out_failure, "protocol", 0, "the host answered out of turn: %.100s", text);
+    kl_buf_append(&self->answer, bytes, length);
+    const char *line = kl_ssh_transfer_marked(&self->answer, self->mark, &after);
+    if (line == NULL && self->answer.length <= KL_TRANSFER_NOISE)
+        return true;
+    unsigned long long there = 0;
+    int more = 0;
+    if (line == NULL || sscanf(line, "%llu %d", &there, &more) != 2 || there > self->size) {
+        kl_failure_set(out_failure, "protocol", 0, "the host does not say how much it has: '%.60s'",
+                       line != NULL ? line : self->answer.data);
         return false;
     }
     self->asks = false;
-    self->skip = self->resumed = there;
-    kl_ssh_channel_wake(transfer->channel);
+    self->resumed = there;
+    self->left -= there;
+    if (more == 1 && self->left >= WORTH_ASKING &&
+        kl_ssh_session_round_trip(self->session) >= LONG_TRIP)
+        open_more(self);
+    else
+        decide(self, 1);
     return true;
+}
+
+// The next bytes of the content.
+static ssize_t pull_content(file_upload *self, char *out, size_t size)
+{
+    if (size > self->left)
+        size = (size_t)self->left;
+    memcpy(out, self->content.data + self->content_at, size);
+    self->content_at += size;
+    self->left -= size;
+    return (ssize_t)size;
+}
+
+static ssize_t pull_text(const char *text, size_t *at, char *out, size_t size)
+{
+    size_t rest = strlen(text) - *at;
+    if (rest > size)
+        rest = size;
+    memcpy(out, text + *at, rest);
+    *at += rest;
+    return (ssize_t)rest;
 }
 
 static ssize_t file_pull(kl_ssh_transfer *transfer, char *out, size_t size, kl_failure *out_failure)
 {
     file_upload *self = (file_upload *)transfer;
-    if (self->asks)
+    (void)out_failure;
+    if (self->count == 0)
         return KL_SSH_LATER;
-    if (self->skip > 0) {
-        if (!skip_some(self, out_failure))
-            return -1;
-        kl_ssh_channel_wake(transfer->channel);
-        return KL_SSH_LATER;
+    if (self->mark[0] != '\0' && self->more[self->more_at] != '\0')
+        return pull_text(self->more, &self->more_at, out, size);
+    if (self->source == NULL && self->left > 0)
+        return pull_content(self, out, size);
+    if (self->source != NULL && self->sum[0] == '\0') {
+        ssize_t n = pull_file(&self->ways[0], out, size);
+        if (n != 0)
+            return n;
+        snprintf(self->sum, sizeof self->sum, "%s\n", kl_file_source_sum(self->source));
     }
-    if (self->left > 0) {
-        ssize_t n = read_source(self, out, size);
-        if (n < 0)
-            kl_failure_errno(out_failure, errno, "reading the source");
-        else if (n == 0)
-            kl_failure_set(out_failure, "io", 0, "the source shrank while it was read");
-        if (n <= 0)
-            return -1;
-        kl_sha256_add(&self->sha, out, (size_t)n);
-        self->left -= (uint64_t)n;
-        return n;
-    }
-    if (self->sum[0] == '\0') {
-        kl_sha256_hex(&self->sha, self->sum);
-        self->sum[64] = '\n';
-    }
-    size_t rest = 65 - self->sum_at;
-    if (rest > size)
-        rest = size;
-    memcpy(out, self->sum + self->sum_at, rest);
-    self->sum_at += rest;
-    return (ssize_t)rest;
+    return pull_text(self->sum, &self->sum_at, out, size);
 }
+
+static void source_ready(void *ctx)
+{
+    file_upload *self = ctx;
+    if (self->transfer.channel != NULL)
+        kl_ssh_channel_wake(self->transfer.channel);
+}
+
+static void source_failed(void *ctx, const kl_failure *failure)
+{
+    kl_ssh_transfer_fail(ctx, failure);
+}
+
+static const kl_file_source_events source_events = {source_ready, source_failed};
 
 static void file_finish(kl_ssh_transfer *transfer)
 {
@@ -212,139 +280,100 @@ static void file_progress(const kl_ssh_transfer *transfer, uint64_t *out_bytes, 
 static void file_free(kl_ssh_transfer *transfer)
 {
     file_upload *self = (file_upload *)transfer;
-    if (self->file >= 0)
-        close(self->file);
+    for (upload_way *way = self->ways; way < way_end(self); way++) {
+        end_way(way);
+        kl_buf_free(&way->said);
+        free(way->piece);
+    }
+    if (self->source != NULL)
+        kl_file_source_close(self->source);
     if (self->content.data != NULL)
         OPENSSL_cleanse(self->content.data, self->content.capacity);
     kl_buf_free(&self->content);
     kl_buf_free(&self->answer);
-    kl_sha256_free(&self->sha);
 }
 
 static const kl_ssh_transfer_kind file_kind = {"upload to", file_pull,     file_data,
                                                file_finish, file_progress, file_free};
 
-static bool open_source(file_upload *self, const char *source, kl_failure *out_failure)
-{
-    struct stat stat;
-    self->file = open(source, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-    if (self->file < 0 || fstat(self->file, &stat) != 0) {
-        kl_failure_errno(out_failure, errno, source);
-        return false;
-    }
-    if (!S_ISREG(stat.st_mode)) {
-        kl_failure_set(out_failure, "invalid", 0, "%s is not a regular file%s", source,
-                       S_ISDIR(stat.st_mode) ? "; a directory goes by upload_tree" : "");
-        return false;
-    }
-    self->size = (uint64_t)stat.st_size;
-    return true;
-}
-
-// A name beside the target: hidden from globs like *.conf, found by whoever cleans up.
-static void name_beside(char out[32])
-{
-    char token[17];
-    kl_ssh_transfer_token(token);
-    snprintf(out, 32, "kiln-%s", token);
-}
-
 // A name beside the target that the next upload of the same file finds: by path, size and time.
-static void name_to_resume(char out[32], const file_upload *self, const char *source)
+static void name_to_resume(char out[32], const char *source, const struct stat *stat)
 {
-    struct stat stat;
     char sum[65];
     kl_buf text = {0};
     char *path = realpath(source, NULL);
-    kl_buf_puts(&text, path != NULL ? path : source);
-    if (fstat(self->file, &stat) == 0)
-        kl_buf_printf(&text, " %lld %lld.%09ld", (long long)stat.st_size,
-                      (long long)stat.st_mtim.tv_sec, stat.st_mtim.tv_nsec);
+    kl_buf_printf(&text, "%s %lld %lld.%09ld", path != NULL ? path : source,
+                  (long long)stat->st_size, (long long)stat->st_mtim.tv_sec, stat->st_mtim.tv_nsec);
     kl_sha256_of(text.data, text.length, sum);
     snprintf(out, 32, "kiln-part-%.16s", sum);
     kl_buf_free(&text);
     free(path);
 }
 
-kl_ssh_transfer *kl_ssh_upload_file(kl_ssh_session *session, const kl_ssh_upload *upload,
-                                    kl_ssh_transfer_fn done, void *ctx, kl_failure *out_failure)
+static bool open_source(file_upload *self, const char *source, struct stat *out_stat,
+                        kl_failure *out_failure)
+{
+    int file = open(source, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    if (file < 0 || fstat(file, out_stat) != 0)
+        kl_failure_errno(out_failure, errno, source);
+    else if (!S_ISREG(out_stat->st_mode))
+        kl_failure_set(out_failure, "invalid", 0, "%s is not a regular file%s", source,
+                       S_ISDIR(out_stat->st_mode) ? "; a directory goes by upload_tree" : "");
+    else {
+        self->size = (uint64_t)out_stat->st_size;
+        self->source = kl_file_source_open(kl_ssh_session_loop(self->session), file, self->size,
+                                           &source_events, self);
+        return true;
+    }
+    if (file >= 0)
+        close(file);
+    return false;
+}
+
+static file_upload *new_upload(kl_ssh_session *session, kl_ssh_transfer_fn done, void *ctx)
 {
     file_upload *self = calloc(1, sizeof *self);
     if (self == NULL)
         kl_out_of_memory();
     self->transfer = (kl_ssh_transfer){.kind = &file_kind, .done = done, .ctx = ctx};
-    self->file = -1;
+    self->session = session;
+    for (upload_way *way = self->ways; way < way_end(self); way++)
+        way->upload = self;
+    return self;
+}
+
+kl_ssh_transfer *kl_ssh_upload_file(kl_ssh_session *session, const kl_ssh_upload *upload,
+                                    kl_ssh_transfer_fn done, void *ctx, kl_failure *out_failure)
+{
+    file_upload *self = new_upload(session, done, ctx);
+    struct stat stat;
+    char size[24], token[17], beside[32];
     if (upload->source == NULL) {
         kl_buf_append(&self->content, upload->content, upload->length);
         self->size = upload->length;
-    } else if (!open_source(self, upload->source, out_failure)) {
+        kl_sha256_of(upload->content, upload->length, self->sum);
+        self->sum[64] = '\n';
+    } else if (!open_source(self, upload->source, &stat, out_failure)) {
         kl_ssh_transfer_free(&self->transfer);
         return NULL;
     }
     self->left = self->size;
-    kl_sha256_start(&self->sha);
-    char size[24], beside[32];
     snprintf(size, sizeof size, "%llu", (unsigned long long)self->size);
-    name_beside(beside);
-    self->asks = upload->resume && self->file >= 0;
+    kl_ssh_transfer_token(token); // hidden from globs like *.conf, found by whoever cleans up
+    snprintf(beside, sizeof beside, "kiln-%s", token);
+    if (upload->resume && self->source != NULL)
+        name_to_resume(beside, upload->source, &stat);
+    self->asks = self->source != NULL && (upload->resume || self->size >= WORTH_ASKING);
     if (self->asks)
-        name_to_resume(beside, self, upload->source);
-    const char *words[] = {upload->target,
-                           size,
-                           upload->mode,
-                           upload->owner != NULL ? upload->owner : "",
-                           beside,
-                           self->asks ? "1" : "0",
-                           NULL};
-    return kl_ssh_transfer_start(&self->transfer, session, upload->target, file_script, words,
-                                 upload->timeout, out_failure);
-}
-
-static ssize_t tree_pull(kl_ssh_transfer *transfer, char *out, size_t size, kl_failure *out_failure)
-{
-    return kl_tar_tree_read(((tree_upload *)transfer)->tree, out, size, out_failure);
-}
-
-static void tree_finish(kl_ssh_transfer *transfer)
-{
-    const tree_upload *self = (const tree_upload *)transfer;
-    kl_ssh_transferred result = {.bytes = kl_tar_tree_bytes(self->tree)};
-    kl_tar_tree_digest(self->tree, result.sha256);
-    kl_ssh_transfer_end(transfer, &result);
-}
-
-static void tree_progress(const kl_ssh_transfer *transfer, uint64_t *out_bytes, uint64_t *out_total)
-{
-    const tree_upload *self = (const tree_upload *)transfer;
-    *out_bytes = kl_tar_tree_bytes(self->tree);
-    *out_total = kl_tar_tree_total(self->tree);
-}
-
-static void tree_free(kl_ssh_transfer *transfer)
-{
-    tree_upload *self = (tree_upload *)transfer;
-    if (self->tree != NULL)
-        kl_tar_tree_close(self->tree);
-}
-
-static const kl_ssh_transfer_kind tree_kind = {"upload of a tree to", tree_pull,     NULL,
-                                               tree_finish,           tree_progress, tree_free};
-
-kl_ssh_transfer *kl_ssh_upload_tree(kl_ssh_session *session, const kl_ssh_upload *upload,
-                                    kl_ssh_transfer_fn done, void *ctx, kl_failure *out_failure)
-{
-    char beside[32];
-    name_beside(beside);
-    kl_tar_tree *tree = kl_tar_tree_open(upload->source, beside, upload->exclude, out_failure);
-    if (tree == NULL)
-        return NULL;
-    tree_upload *self = calloc(1, sizeof *self);
-    if (self == NULL)
-        kl_out_of_memory();
-    self->transfer = (kl_ssh_transfer){.kind = &tree_kind, .done = done, .ctx = ctx};
-    self->tree = tree;
-    const char *words[] = {upload->target, upload->owner != NULL ? upload->owner : "",
-                           upload->replace ? "1" : "0", beside, NULL};
-    return kl_ssh_transfer_start(&self->transfer, session, upload->target, tree_script, words,
-                                 upload->timeout, out_failure);
+        kl_ssh_transfer_token(self->mark);
+    else
+        self->count = 1;
+    if (self->source != NULL && !self->asks)
+        kl_file_source_start(self->source, 0, AHEAD);
+    const char *words[] = {upload->target, size,
+                           upload->mode,   upload->owner != NULL ? upload->owner : "",
+                           beside,         upload->resume ? "1" : "0",
+                           self->mark,     NULL};
+    return kl_ssh_transfer_start(&self->transfer, session, upload->target, kl_ssh_upload_script,
+                                 words, upload->timeout, out_failure);
 }

@@ -32,7 +32,9 @@ local transfer = {}
 ---@field timeout? number seconds (600)
 ---@field progress? rt.transfer.Progress shows how far it is
 
----Uploads one file, or bytes. Makes the directories above the target.
+---Uploads one file, or bytes. Makes the directories above the target. From 16 MB the host takes the
+---sum as the bytes come, and where a round trip is 5 ms or more, the file goes over four channels,
+---if the host has them free; its $TMPDIR holds pipes meanwhile.
 ---@async
 ---@param session rt.ssh.Session
 ---@param opts rt.transfer.Upload

@@ -119,7 +119,7 @@ describe("rt.transfer", function()
     it("notices bytes that changed on their way to the disk", function()
       local tools = server.dir .. "/tools"
       assert(fs.mkdir(tools, { parents = true }))
-      assert(fs.write(tools .. "/head", "#!/bin/sh\n/usr/bin/head \"$@\" | tr a b\n", {
+      assert(fs.write(tools .. "/dd", "#!/bin/sh\n/usr/bin/dd \"$@\" | tr a b\n", {
         mode = "0755",
       }))
       local bad <close> = sshd.start {
@@ -127,12 +127,14 @@ describe("rt.transfer", function()
       }
       assert(bad)
       local liar <close> = assert(ssh.connect(bad:options()))
-      if not exec.run(liar, "command -v head").out:find(tools, 1, true) then
+      if not exec.run(liar, "command -v dd").out:find(tools, 1, true) then
         pending "this sshd does not take PATH from SetEnv"
         return
       end
       local err = fails("io", transfer.upload(liar, { content = "aaaa", target = there .. "/f" }))
       assert.matches("another sha256", err.message, 1, true)
+      assert(fs.write(here .. "/big", ("a"):rep(17000000))) -- whose sum is taken as it comes
+      fails("io", transfer.upload(liar, { source = here .. "/big", target = there .. "/f" }))
       assert.equal("", names(there))
     end)
 

@@ -81,7 +81,8 @@ static void *read_way(void *argument)
 static bool write_piece(int fd, const piece *one)
 {
     ssize_t sent = 0, n = 0;
-    while (sent < one->length && (n = write(fd, one->bytes + sent, (size_t)(one->length - sent))) > 0)
+    while (sent < one->length &&
+           (n = write(fd, one->bytes + sent, (size_t)(one->length - sent))) > 0)
         sent += n;
     return n >= 0;
 }
@@ -153,13 +154,11 @@ int main(int argc, char **argv)
     target = atoi(argv[1]);
     delay_ns = (long)(atof(argv[2]) * 500000);
     signal(SIGPIPE, SIG_IGN);
-    struct sockaddr_in address = {.sin_family = AF_INET,
-                                  .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     socklen_t size = sizeof address;
     int listener = socket(AF_INET, SOCK_STREAM, 0);
     if (listener < 0 || bind(listener, (struct sockaddr *)&address, size) != 0 ||
-        listen(listener, 64) != 0 ||
-        getsockname(listener, (struct sockaddr *)&address, &size) != 0)
+        listen(listener, 64) != 0 || getsockname(listener, (struct sockaddr *)&address, &size) != 0)
         return 1;
     printf("%d\n", ntohs(address.sin_port));
     fflush(stdout);
