@@ -13,7 +13,7 @@ cmake -G Ninja -S . -B build/trixie -DCMAKE_BUILD_TYPE=Debug -DKILN_SANITIZE=ON 
 ninja -C build/trixie
 ctest --test-dir build/trixie --output-on-failure
 export ASAN_OPTIONS=fast_unwind_on_malloc=0 # the suppression needs whole stacks
-export LSAN_OPTIONS=suppressions=/kiln/spec/trixie/lsan.supp:print_suppressions=0
+export LSAN_OPTIONS=suppressions=/kiln/spec/support/lsan.supp:print_suppressions=0
 ./build/trixie/kiln lua spec/support/busted.lua "$@"
 
 version() { dpkg-query -W -f='${source:Upstream-Version}' "$1"; }

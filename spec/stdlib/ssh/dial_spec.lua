@@ -256,7 +256,7 @@ describe("kiln.ssh.connect, by the user's files,", function()
     local tasks = {}
     for index = 1, 12 do
       tasks[index] = function()
-        local opts = busy:options { within = 30 }
+        local opts = busy:options { within = 120 }
         opts.timeout = nil
         local session <close> = ssh.connect(opts)
         return session:run("echo yes").out
