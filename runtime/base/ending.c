@@ -35,7 +35,8 @@ void kl_core_dump(bool wanted)
     close(file);
 }
 
-void kl_end_now(int status, const char *text)
+// Gives the terminal back and says why.
+static void leave(const char *text)
 {
     if (terminal_fd >= 0) {
         sigset_t stop;
@@ -52,7 +53,26 @@ void kl_end_now(int status, const char *text)
         text += put;
         length -= (size_t)put;
     }
+}
+
+void kl_end_now(int status, const char *text)
+{
+    leave(text);
     _exit(status);
+}
+
+static void aborted(int signal)
+{
+    leave("kiln: a fault, its own or a library's; "
+          "a run that was going on can be resumed: kiln runs\n");
+    raise(signal); // ends the program: the handler is gone
+}
+
+void kl_ending_abort(void)
+{
+    struct sigaction action = {.sa_handler = aborted, .sa_flags = (int)SA_RESETHAND};
+    sigemptyset(&action.sa_mask);
+    sigaction(SIGABRT, &action, NULL);
 }
 
 void kl_out_of_memory(void)

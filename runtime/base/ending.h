@@ -16,6 +16,10 @@ void kl_ending_terminal(int fd, const struct termios *before);
 // inherit it; machines get the kernel's default back.
 void kl_core_dump(bool wanted);
 
+// From now on abort(), where a failed assertion ends too, gives the terminal back and says that a
+// run can be resumed, before SIGABRT ends the program. libssh2 asserts what a host may send.
+void kl_ending_abort(void);
+
 // Writes the text to standard error and exits. Async-signal-safe; runs no destructors.
 _Noreturn void kl_end_now(int status, const char *text);
 

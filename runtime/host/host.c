@@ -99,6 +99,7 @@ static bool has_descriptors(void)
 int kl_host_main(int argc, char **argv)
 {
     kl_core_dump(false);
+    kl_ending_abort();
     uv_loop_t loop;
     int code = has_descriptors() ? uv_loop_init(&loop) : UV_EMFILE;
     if (code != 0)

@@ -150,4 +150,13 @@ describe("a signal", function()
       assert.is_not_nil(row)
     end
   end)
+
+  it("of a failed assertion gives the echo back and says that the run can be resumed", function()
+    local how, out, row = on_terminal({ "-m", "Password: ", "-a", "0.1" }, { "run", "app.lua",
+      "ask" })
+    assert.equal("signal 6", how)
+    assert.matches("a run that was going on can be resumed: kiln runs", out, 1, true)
+    local resumed = run { exe, "resume", row.id }
+    assert.equal(0, resumed.code, resumed.err)
+  end)
 end)

@@ -1,8 +1,8 @@
 // pty: runs a command on a terminal of its own and sends it signals and keys at given moments.
-//   pty [-c SECONDS] [-t SECONDS] [-m TEXT] [-l LINE] COMMAND [ARGUMENT…]
-// -c: Ctrl-C that long after the start; -t: SIGTERM; -m: not after the start but after TEXT was
-// printed; -l: types LINE after TEXT. Prints what the command printed, then a line of its own:
-// "pty: exit 4 termios same" or "pty: signal 2 termios changed".
+//   pty [-c SECONDS] [-t SECONDS] [-a SECONDS] [-m TEXT] [-l LINE] COMMAND [ARGUMENT…]
+// -c: Ctrl-C that long after the start; -t: SIGTERM; -a: SIGABRT; -m: not after the start but after
+// TEXT was printed; -l: types LINE after TEXT. Prints what the command printed, then a line of its
+// own: "pty: exit 4 termios same" or "pty: signal 2 termios changed".
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -21,7 +21,7 @@ enum { EVENTS = 8 };
 
 static struct event {
     double at;
-    char kind; // c, t, l
+    char kind; // c, t, a, l
     const char *line;
     bool done;
 } events[EVENTS];
@@ -40,8 +40,8 @@ static double now(void)
 static void fire(struct event *event, int master, pid_t pid)
 {
     event->done = true;
-    if (event->kind == 't')
-        kill(pid, SIGTERM);
+    if (event->kind == 't' || event->kind == 'a')
+        kill(pid, event->kind == 't' ? SIGTERM : SIGABRT);
     else if (event->kind == 'c' ? write(master, "\x03", 1) < 0
                                 : dprintf(master, "%s\n", event->line) < 0)
         perror("pty");
@@ -115,7 +115,7 @@ static pid_t start(char **command, const char *slave, int master)
 
 int main(int argc, char **argv)
 {
-    for (int option; (option = getopt(argc, argv, "+c:t:m:l:")) != -1;) {
+    for (int option; (option = getopt(argc, argv, "+c:t:a:m:l:")) != -1;) {
         if (option == '?' || count == EVENTS)
             return 64;
         if (option == 'm')
