@@ -10,10 +10,6 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#define LONG_TRIP 0.005 // seconds from which libssh2's window of 2 MB is too small
-#define RATE 400e6      // bytes a second that the window is to allow
-#define WINDOW_MAX 67108864.0
-
 enum { SUM_LENGTH = 64 };
 
 // Says what the file is, after a mark: a login shell may have said something before. Sends as much
@@ -21,6 +17,7 @@ enum { SUM_LENGTH = 64 };
 // the two read something else, the sum tells.
 static const char script[] = "export LC_ALL=C\n"
                              "[ -e \"$1\" ] || { echo 'no such file on the host' >&2; exit 81; }\n"
+                             "[ ! -d \"$1\" ] || { echo 'a directory, not a file' >&2; exit 83; }\n"
                              "[ -f \"$1\" ] || { echo 'not a regular file' >&2; exit 82; }\n"
                              "set -eu\n"
                              ": < \"$1\"\n" // may it be read?
@@ -40,7 +37,6 @@ static const char script[] = "export LC_ALL=C\n"
 
 typedef struct file_download {
     kl_ssh_transfer transfer;
-    kl_ssh_session *session;
     char *source; // owned
     char *target; // owned
     char mark[17];
@@ -118,15 +114,17 @@ static bool begin(file_download *self, const char *line, kl_failure *out_failure
         kl_failure_set(out_failure, "protocol", 0, "the host describes the file as '%.60s'", line);
         return false;
     }
+    struct stat there;
+    if (stat(self->target, &there) == 0 && S_ISDIR(there.st_mode)) {
+        kl_failure_errno(out_failure, EISDIR, self->target);
+        return false;
+    }
     self->begun = true;
     self->size = self->left = size;
     self->changed = changed;
     if (self->mode < 0)
         self->mode = (long)(mode & 0777);
-    double trip = kl_ssh_session_round_trip(self->session);
-    if (trip >= LONG_TRIP)
-        kl_ssh_channel_widen(self->transfer.channel,
-                             (unsigned long)(trip * RATE < WINDOW_MAX ? trip * RATE : WINDOW_MAX));
+    kl_ssh_transfer_widen(&self->transfer);
     char name[17];
     name_part(self, name);
     kl_file_sink_options options = {.target = self->target,
@@ -134,8 +132,8 @@ static bool begin(file_download *self, const char *line, kl_failure *out_failure
                                     .keep = self->resume,
                                     .sparse = blocks * block < size,
                                     .size = size};
-    self->sink =
-        kl_file_sink_open(kl_ssh_session_loop(self->session), &options, &sink_events, self);
+    self->sink = kl_file_sink_open(kl_ssh_session_loop(self->transfer.session), &options,
+                                   &sink_events, self);
     return true;
 }
 
@@ -150,9 +148,7 @@ static ssize_t take_head(file_download *self, const char *bytes, size_t length,
         return begin(self, line, out_failure) ? (ssize_t)(after - before) : -1;
     if (self->head.length <= KL_TRANSFER_NOISE)
         return (ssize_t)length;
-    kl_failure_set(out_failure, "protocol", 0,
-                   "the login shell says more than %d bytes before the command runs",
-                   KL_TRANSFER_NOISE);
+    kl_ssh_transfer_noisy(out_failure);
     return -1;
 }
 
@@ -234,16 +230,10 @@ static const kl_ssh_transfer_kind download_kind = {
 kl_ssh_transfer *kl_ssh_download_file(kl_ssh_session *session, const kl_ssh_download *download,
                                       kl_ssh_transfer_fn done, void *ctx, kl_failure *out_failure)
 {
-    struct stat there;
-    if (stat(download->target, &there) == 0 && S_ISDIR(there.st_mode)) {
-        kl_failure_errno(out_failure, EISDIR, download->target);
-        return NULL;
-    }
     file_download *self = calloc(1, sizeof *self);
     if (self == NULL)
         kl_out_of_memory();
     self->transfer = (kl_ssh_transfer){.kind = &download_kind, .done = done, .ctx = ctx};
-    self->session = session;
     self->source = kl_need(strdup(download->source));
     self->target = kl_need(strdup(download->target));
     self->mode = download->mode != NULL ? strtol(download->mode, NULL, 8) : -1;

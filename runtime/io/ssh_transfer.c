@@ -7,6 +7,8 @@
 #include <string.h>
 
 #define ERRORS_MAX 4096
+#define RATE 400e6            // bytes a second that a window is to allow
+#define WINDOW_MAX 67108864.0 // what is paused may fill memory with
 
 void kl_ssh_transfer_token(char out[17])
 {
@@ -71,7 +73,7 @@ static const char *kind_of(int code, const char *errors)
                  {"Not a directory", "invalid"},      {"not found", "unsupported"}};
     if (code == KL_TRANSFER_NOT_FOUND)
         return "not_found";
-    if (code == KL_TRANSFER_NO_FILE)
+    if (code == KL_TRANSFER_NO_FILE || code == KL_TRANSFER_IS_TREE)
         return "invalid";
     if (code == KL_TRANSFER_DIFFERS)
         return "io";
@@ -98,8 +100,9 @@ static void on_data(void *ctx, kl_ssh_stream stream, const char *bytes, size_t l
 {
     kl_ssh_transfer *transfer = ctx;
     if (stream == KL_SSH_ERR) {
-        size_t room = ERRORS_MAX - transfer->errors.length;
-        kl_buf_append(&transfer->errors, bytes, length < room ? length : room);
+        kl_buf_append(&transfer->errors, bytes, length);
+        if (transfer->errors.length > ERRORS_MAX) // what came last says how it ended
+            kl_buf_shift(&transfer->errors, transfer->errors.length - ERRORS_MAX);
         return;
     }
     kl_failure failure;
@@ -169,6 +172,22 @@ char *kl_ssh_transfer_marked(kl_buf *bytes, const char *mark, size_t *out_after)
     return line;
 }
 
+bool kl_ssh_transfer_noisy(kl_failure *out_failure)
+{
+    kl_failure_set(out_failure, "protocol", 0,
+                   "the login shell says more than %d bytes before the command runs",
+                   KL_TRANSFER_NOISE);
+    return false;
+}
+
+void kl_ssh_transfer_widen(const kl_ssh_transfer *transfer)
+{
+    double trip = kl_ssh_session_round_trip(transfer->session);
+    if (trip >= KL_LONG_TRIP)
+        kl_ssh_channel_widen(transfer->channel,
+                             (unsigned long)(trip * RATE < WINDOW_MAX ? trip * RATE : WINDOW_MAX));
+}
+
 kl_ssh_transfer *kl_ssh_transfer_start(kl_ssh_transfer *transfer, kl_ssh_session *session,
                                        const char *path, const char *script,
                                        const char *const words[], double timeout,
@@ -177,6 +196,7 @@ kl_ssh_transfer *kl_ssh_transfer_start(kl_ssh_transfer *transfer, kl_ssh_session
     kl_buf subject = {0};
     kl_buf_printf(&subject, "%s: %s %s", kl_ssh_session_name(session), transfer->kind->verb, path);
     transfer->subject = subject.data;
+    transfer->session = session;
     kl_buf command = {0};
     kl_ssh_transfer_command(&command, script, words);
     transfer->channel =

@@ -37,9 +37,11 @@ typedef struct kl_ssh_upload {
 
 typedef struct kl_ssh_download {
     const char *source;
-    const char *target; // a path here
-    const char *mode;   // "0644", or NULL: the source's, without set-id bits
-    bool resume;        // what arrived of an interrupted download stays, and is gone on with
+    const char *target;   // a path here
+    const char *mode;     // files: "0644", or NULL: the source's, without set-id bits
+    bool resume;          // files: what arrived of an interrupted one stays, and is gone on with
+    bool replace;         // trees: what is at the target goes away; else nothing may be there
+    char *const *exclude; // trees: patterns as of an upload, borrowed during the call; or NULL
     double timeout;
 } kl_ssh_download;
 
@@ -49,6 +51,9 @@ kl_ssh_transfer *kl_ssh_upload_file(kl_ssh_session *session, const kl_ssh_upload
 kl_ssh_transfer *kl_ssh_upload_tree(kl_ssh_session *session, const kl_ssh_upload *upload,
                                     kl_ssh_transfer_fn done, void *ctx, kl_failure *out_failure);
 kl_ssh_transfer *kl_ssh_download_file(kl_ssh_session *session, const kl_ssh_download *download,
+                                      kl_ssh_transfer_fn done, void *ctx, kl_failure *out_failure);
+// A source that is a directory: `code` 83 tells it from other things that are no file.
+kl_ssh_transfer *kl_ssh_download_tree(kl_ssh_session *session, const kl_ssh_download *download,
                                       kl_ssh_transfer_fn done, void *ctx, kl_failure *out_failure);
 // Bytes of files that went so far, and of how many: 0 when it is not known.
 void kl_ssh_transfer_progress(const kl_ssh_transfer *transfer, uint64_t *out_bytes,

@@ -8,7 +8,15 @@
 #include "io/ssh_transfer.h"
 
 // Exit statuses of the scripts.
-enum { KL_TRANSFER_DIFFERS = 80, KL_TRANSFER_NOT_FOUND = 81, KL_TRANSFER_NO_FILE = 82 };
+enum {
+    KL_TRANSFER_DIFFERS = 80,
+    KL_TRANSFER_NOT_FOUND = 81,
+    KL_TRANSFER_NO_FILE = 82,
+    KL_TRANSFER_IS_TREE = 83
+};
+
+// Seconds from which the 2 MB a round trip, of a channel that libssh2 or sshd opens, are too few.
+#define KL_LONG_TRIP 0.005
 
 // Bytes that a login shell may say before a script does.
 enum { KL_TRANSFER_NOISE = 65536 };
@@ -40,6 +48,7 @@ typedef struct kl_ssh_transfer_kind {
 // First member of each kind's own struct.
 struct kl_ssh_transfer {
     const kl_ssh_transfer_kind *kind;
+    kl_ssh_session *session;
     kl_ssh_channel *channel; // NULL: ended
     kl_ssh_transfer_fn done;
     void *ctx;
@@ -65,5 +74,9 @@ void kl_ssh_transfer_command(kl_buf *out, const char *script, const char *const 
 // shell said before. NULL: it is not there yet; else `out_after` is the number of bytes up to its
 // end, which is 0 now.
 char *kl_ssh_transfer_marked(kl_buf *bytes, const char *mark, size_t *out_after);
+// Says that a login shell says too much before the mark. False.
+bool kl_ssh_transfer_noisy(kl_failure *out_failure);
+// Lets the host send as much as the round trip needs.
+void kl_ssh_transfer_widen(const kl_ssh_transfer *transfer);
 
 #endif

@@ -16,7 +16,6 @@
 #include <unistd.h>
 
 #define WORTH_ASKING (16 * 1024 * 1024) // bytes from which the sum is taken as they come
-#define LONG_TRIP 0.005                 // seconds from which more channels are worth their opening
 #define MORE 3                          // channels besides the first
 #define AHEAD 2                         // pieces for each
 
@@ -33,7 +32,6 @@ typedef struct upload_way {
 
 typedef struct file_upload {
     kl_ssh_transfer transfer;
-    kl_ssh_session *session;
     kl_file_source *source; // NULL: from `content`
     kl_buf content;
     size_t content_at;
@@ -169,8 +167,8 @@ static void open_more(file_upload *self)
         const char number[] = {(char)('0' + i), '\0'};
         const char *words[] = {self->mark, number, NULL};
         kl_ssh_transfer_command(&command, kl_ssh_upload_more_script, words);
-        way->channel =
-            kl_ssh_channel_exec(self->session, command.data, 0, &way_events, way, &failure);
+        way->channel = kl_ssh_channel_exec(self->transfer.session, command.data, 0, &way_events,
+                                           way, &failure);
         kl_buf_free(&command);
         if (way->channel != NULL)
             kl_ssh_channel_want_spare(way->channel);
@@ -201,7 +199,7 @@ static bool file_data(kl_ssh_transfer *transfer, const char *bytes, size_t lengt
     self->resumed = there;
     self->left -= there;
     if (more == 1 && self->left >= WORTH_ASKING &&
-        kl_ssh_session_round_trip(self->session) >= LONG_TRIP)
+        kl_ssh_session_round_trip(self->transfer.session) >= KL_LONG_TRIP)
         open_more(self);
     else
         decide(self, 1);
@@ -321,8 +319,8 @@ static bool open_source(file_upload *self, const char *source, struct stat *out_
                        S_ISDIR(out_stat->st_mode) ? "; a directory goes by upload_tree" : "");
     else {
         self->size = (uint64_t)out_stat->st_size;
-        self->source = kl_file_source_open(kl_ssh_session_loop(self->session), file, self->size,
-                                           &source_events, self);
+        self->source = kl_file_source_open(kl_ssh_session_loop(self->transfer.session), file,
+                                           self->size, &source_events, self);
         return true;
     }
     if (file >= 0)
@@ -335,8 +333,8 @@ static file_upload *new_upload(kl_ssh_session *session, kl_ssh_transfer_fn done,
     file_upload *self = calloc(1, sizeof *self);
     if (self == NULL)
         kl_out_of_memory();
-    self->transfer = (kl_ssh_transfer){.kind = &file_kind, .done = done, .ctx = ctx};
-    self->session = session;
+    self->transfer =
+        (kl_ssh_transfer){.kind = &file_kind, .session = session, .done = done, .ctx = ctx};
     for (upload_way *way = self->ways; way < way_end(self); way++)
         way->upload = self;
     return self;

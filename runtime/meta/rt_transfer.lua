@@ -61,8 +61,9 @@ function transfer.upload_tree(session, opts) end
 ---@field timeout? number seconds to the arrival of the last byte (600)
 ---@field progress? rt.transfer.Progress shows how far it is
 
----Downloads one file, with its mode, its time in whole seconds, and its holes. Of a file that grows
----meanwhile it gives what it had at the start. Threads write it: a slow disk stops nothing else.
+---Downloads one file; a directory fails with `invalid`, code 83. It comes with its mode,
+---its time in whole seconds, and its holes. Of a file that grows meanwhile it gives what it had at
+---the start. Threads write it: a slow disk stops nothing else.
 ---@async
 ---@param session rt.ssh.Session
 ---@param opts rt.transfer.Download
@@ -70,7 +71,27 @@ function transfer.upload_tree(session, opts) end
 ---@return table? err
 function transfer.download(session, opts) end
 
----Shows how far one transfer is that got it as its option.
+---@class rt.transfer.DownloadTree
+---@field source string a directory on the host
+---@field target string a path here, in a directory that exists
+---@field replace? boolean what is at the target goes away; else nothing may be there (false)
+---@field exclude? string[] patterns of what stays there, as of an upload; a "/" at the end is not
+---  looked at
+---@field timeout? number seconds to the arrival of the last byte (600)
+---@field progress? rt.transfer.Progress shows the bytes of the stream; it has no total
+
+---Downloads a directory as one stream, which is a file beside the target until its sum is known:
+---files, directories, links, holes, modes without set-id bits, times in whole seconds; all belongs
+---to who runs this. A name that leads out of the tree, or a device in it, fails with `invalid`. A
+---file that changes while the host reads it fails with `io`. The result's sha256 is the stream's.
+---@async
+---@param session rt.ssh.Session
+---@param opts rt.transfer.DownloadTree
+---@return rt.transfer.Result? result
+---@return table? err
+function transfer.download_tree(session, opts) end
+
+---Shows how far the transfer is that got it as its option last.
 ---@class rt.transfer.Progress
 local Progress = {}
 

@@ -102,7 +102,8 @@ static transfer_progress *read_progress(kl_opts *opts)
     transfer_progress *progress = NULL;
     if (kl_opts_value(opts, "progress") != LUA_TNIL) {
         progress = kl_own_check(opts->L, -1, &progress_class);
-        luaL_argcheck(opts->L, progress->watched == NULL, 2, "'progress' watches another transfer");
+        luaL_argcheck(opts->L, progress->watched == NULL || progress->watched->io == NULL, 2,
+                      "'progress' watches another transfer");
     }
     lua_pop(opts->L, 1);
     return progress;
@@ -111,8 +112,10 @@ static transfer_progress *read_progress(kl_opts *opts)
 static transfer_op *new_op(lua_State *L, transfer_progress *progress)
 {
     transfer_op *self = kl_op_new(L, sizeof *self, &transfer_class);
-    if (progress != NULL)
+    if (progress != NULL) {
+        progress_close(progress);
         progress->watched = (transfer_op *)kl_op_hold(&self->op);
+    }
     return self;
 }
 
@@ -229,11 +232,33 @@ static int transfer_download(lua_State *L)
     return transfer_wait(L, self);
 }
 
-static const luaL_Reg transfer_functions[] = {{"upload", transfer_upload},
-                                              {"upload_tree", transfer_upload_tree},
-                                              {"download", transfer_download},
-                                              {"progress", transfer_new_progress},
-                                              {NULL, NULL}};
+static int transfer_download_tree(lua_State *L)
+{
+    kl_ssh_session *session = kl_ssh_check(L, 1);
+    luaL_checktype(L, 2, LUA_TTABLE);
+    kl_ssh_download download = {0};
+    kl_opts opts;
+    kl_opts_begin(L, 2, &opts);
+    download.source = kl_opts_need_string(&opts, "source");
+    download.target = need_target(&opts);
+    download.replace = kl_opts_boolean(&opts, "replace", false);
+    luaL_argcheck(L, !download.replace || deep_enough(download.target), 2,
+                  "'replace' on a directory at the top of the file system");
+    download.timeout = read_timeout(&opts);
+    transfer_progress *progress = read_progress(&opts);
+    int exclude = kl_opts_table(&opts, "exclude") ? lua_gettop(L) : 0;
+    kl_opts_end(&opts);
+    if (exclude != 0)
+        download.exclude = kl_words_push(L, exclude, "every pattern of 'exclude'");
+    transfer_op *self = new_op(L, progress);
+    self->io = kl_ssh_download_tree(session, &download, transfer_done, self, &self->failure);
+    return transfer_wait(L, self);
+}
+
+static const luaL_Reg transfer_functions[] = {
+    {"upload", transfer_upload},         {"upload_tree", transfer_upload_tree},
+    {"download", transfer_download},     {"download_tree", transfer_download_tree},
+    {"progress", transfer_new_progress}, {NULL, NULL}};
 
 KL_PRIM(transfer)
 {

@@ -217,24 +217,34 @@ function Session:write(target, content, opts)
 end
 
 ---@class kiln.ssh.DownloadOptions
----@field mode? string octal ("0644") (the source's, without its set-id bits)
----@field resume? boolean what arrived of an interrupted download stays beside the target, and the
----  next one goes on there (false)
+---@field mode? string of a file, octal (the source's, without its set-id bits)
+---@field resume? boolean what arrived of a file's interrupted download stays beside the target, and
+---  the next one goes on there (false)
+---@field replace? boolean a folder's target goes away; else nothing may be there (false)
+---@field exclude? string[] patterns of what of a folder stays there: ".git", "*.o", "/build"
 ---@field timeout? number seconds (600)
 ---@field on_progress? fun(state: kiln.ssh.Progress) called every second and at the end
 
----Downloads a file, with its mode and time; it is checked by the machine's sha256, and appears
----whole or not at all.
+local is_folder = 83 -- of the error for a source that is one
+
+---Downloads a file, or a folder with everything in it, with modes and times. It is checked by the
+---machine's sha256, and appears whole or not at all; what a folder holds can't lead out of it.
+---Raises `not_found`, `denied`, `limit`, `exists`, `invalid`, `io`, `timeout`, `unreachable`.
 ---@async
 ---@param source string path on the machine
 ---@param target string path here
 ---@param opts? kiln.ssh.DownloadOptions
----@return { bytes: integer, sha256: string } done
+---@return { bytes: integer, sha256: string } done of a folder: of its files; of its stream
 function Session:download(source, target, opts)
   opts = opts or {}
   return check(self, progress.during(opts.on_progress, function(watched)
-    return transfer.download(self.session, {
+    local done, err = transfer.download(self.session, {
       source = source, target = target, mode = opts.mode, resume = opts.resume,
+      timeout = opts.timeout, progress = watched,
+    })
+    if done or err.code ~= is_folder then return done, err end
+    return transfer.download_tree(self.session, {
+      source = source, target = target, replace = opts.replace, exclude = opts.exclude,
       timeout = opts.timeout, progress = watched,
     })
   end))
