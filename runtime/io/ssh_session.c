@@ -2,6 +2,7 @@
 #include "io/ssh_session_internal.h"
 
 #include "base/ending.h"
+#include "io/ssh_cipher.h"
 
 #include <assert.h>
 #include <stdio.h>
@@ -287,8 +288,10 @@ static void dialed(void *ctx, int fd, const kl_failure *failure)
 static bool library_ready(void)
 {
     static int state = 1; // not tried yet
-    if (state == 1)
+    if (state == 1) {
         state = libssh2_init(0);
+        kl_ssh_cipher_start();
+    }
     return state == 0;
 }
 
