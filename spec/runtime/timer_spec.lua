@@ -4,6 +4,7 @@ local proc = require "rt.proc"
 local rt_http = require "rt.http"
 local task = require "rt.task"
 local timer = require "rt.timer"
+local least = require "spec.support.least"
 local virtual = require "spec.support.virtual"
 
 describe("rt.timer", function()
@@ -49,19 +50,22 @@ describe("a meter", function()
   end)
 
   it("sees that a crowd of ready tasks does not hold the loop", function()
-    local meter <close> = timer.meter()
-    local tasks = {}
-    local other = task.spawn(timer.sleep, 0.05) -- what the loop serves meanwhile
-    timer.sleep(0.001)
-    for index = 1, 200 do
-      tasks[index] = task.spawn(function()
-        local until_ = os.clock() + 0.001
-        repeat local busy = ("x"):rep(1000):reverse() until #busy == 0 or os.clock() > until_
-      end)
-    end
-    for _, one in ipairs(tasks) do one:join() end
-    other:join()
-    assert.is_true(meter:longest() < 0.1) -- all of them take 0.2 s
+    local longest = least(0.1, function() -- all of them take 0.2 s
+      local meter <close> = timer.meter()
+      local tasks = {}
+      local other = task.spawn(timer.sleep, 0.05) -- what the loop serves meanwhile
+      timer.sleep(0.001)
+      for index = 1, 200 do
+        tasks[index] = task.spawn(function()
+          local until_ = os.clock() + 0.001
+          repeat local busy = ("x"):rep(1000):reverse() until #busy == 0 or os.clock() > until_
+        end)
+      end
+      for _, one in ipairs(tasks) do one:join() end
+      other:join()
+      return meter:longest()
+    end)
+    assert.is_true(longest < 0.1, longest)
   end)
 end)
 

