@@ -20,6 +20,7 @@ archive *archive_read_new(void)
 }
 
 LATE(archive *, archive_write_disk_new, (void), ())
+LATE(int, archive_read_support_filter_gzip, (archive * from), (from))
 LATE(int, archive_read_support_format_tar, (archive * from), (from))
 LATE(int, archive_read_open_filename, (archive * from, const char *path, size_t block),
      (from, path, block))

@@ -20,8 +20,8 @@ static const char script[] =
     "[ -e \"$1\" ] || { echo 'no such directory on the host' >&2; exit 81; }\n"
     "[ -d \"$1\" ] || { echo 'not a directory' >&2; exit 82; }\n"
     "set -eu\n"
-    "t=$1 mark=$2 d=\n"
-    "shift 2\n"
+    "t=$1 mark=$2 packed=$3 d=\n"
+    "shift 3\n"
     "trap '[ -z \"$d\" ] || rm -rf -- \"$d\"' EXIT\n"
     "trap 'exit 1' HUP INT PIPE TERM\n"
     "umask 077\n"
@@ -34,10 +34,14 @@ static const char script[] =
     "fi\n"
     "adder=$!\n"
     "printf '\\n%s \\n' \"$mark\"\n"
-    "{\n"
+    "stream() {\n"
     "  tar -C \"$t\" --format=gnu -S --no-wildcards-match-slash \"$@\" -cf - . ||\n"
     "    : > \"$d/failed\"\n"
-    "} | tee -- \"$d/pipe\"\n"
+    "}\n"
+    "if [ -n \"$packed\" ]\n"
+    "then stream \"$@\" | { gzip -1 || : > \"$d/failed\"; } | tee -- \"$d/pipe\"\n"
+    "else stream \"$@\" | tee -- \"$d/pipe\"\n"
+    "fi\n"
     "wait \"$adder\"\n"
     "[ ! -e \"$d/failed\" ] || exit 1\n"
     "read -r sum rest < \"$d/sum\"\n"
@@ -221,14 +225,15 @@ static const kl_ssh_transfer_kind tree_kind = {
     "download of a tree from", NULL, tree_data, tree_finish, tree_progress, tree_free};
 
 // The patterns of an upload in tar's words; the list and its words are owned.
-static char **tar_words(const kl_ssh_download *download, const char *mark)
+static char **tar_words(const kl_ssh_download *download, const char *mark, bool packed)
 {
     size_t count = 0, at = 0;
     while (download->exclude != NULL && download->exclude[count] != NULL)
         count++;
-    char **words = kl_need(calloc(2 * count + 3, sizeof *words));
+    char **words = kl_need(calloc(2 * count + 4, sizeof *words));
     words[at++] = kl_need(strdup(download->source));
     words[at++] = kl_need(strdup(mark));
+    words[at++] = kl_need(strdup(packed ? "1" : ""));
     for (size_t i = 0; i < count; i++) {
         const char *pattern = download->exclude[i] + (download->exclude[i][0] == '/');
         size_t length = strlen(pattern);
@@ -281,7 +286,8 @@ kl_ssh_transfer *kl_ssh_download_tree(kl_ssh_session *session, const kl_ssh_down
         return NULL;
     }
     tree_download *self = new_download(session, download, done, ctx);
-    char **words = tar_words(download, self->mark);
+    char **words =
+        tar_words(download, self->mark, kl_ssh_session_round_trip(session) >= KL_PACKING_TRIP);
     kl_ssh_transfer *transfer =
         kl_ssh_transfer_start(&self->transfer, session, download->source, script,
                               (const char *const *)words, download->timeout, out_failure);

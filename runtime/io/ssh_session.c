@@ -134,10 +134,22 @@ static void step_handshake(kl_ssh_session *session)
     session->again = true;
 }
 
+// The login begins with a question that costs the host nothing to answer.
+static void time_login(kl_ssh_session *session)
+{
+    if (session->login_ns == 0) {
+        session->login_ns = uv_hrtime();
+        session->login_received = session->wire.received;
+    } else if (session->round_trip == 0 && session->wire.received > session->login_received) {
+        session->round_trip = (double)(uv_hrtime() - session->login_ns) / 1e9;
+    }
+}
+
 static void step_login(kl_ssh_session *session)
 {
     int rc = 0;
     kl_failure failure = {0};
+    time_login(session);
     if (!kl_ssh_login_step(session, &rc, &failure))
         return;
     if (rc != 0) {

@@ -27,6 +27,7 @@ typedef struct kl_ssh_wire {
     kl_buf out;
     size_t out_at;
     uint64_t sent;        // bytes that libssh2 wanted sent
+    uint64_t received;    // bytes that came
     uint64_t received_ms; // when the peer was last heard
     int unanswered;       // signs of life asked for since then
     int error;            // errno of the lost connection, -1: closed by the peer, 0: fine
@@ -85,11 +86,16 @@ struct kl_ssh_session {
     kl_ssh_pins pins;
     kl_buf host_key_types; // to ask the host for: "ssh-ed25519,…"
     double keepalive;
-    double round_trip;     // seconds, the shortest that the opening of a channel took; 0: none yet
-    uint64_t pump_ns;      // CPU when the pump that runs began
-    uint64_t deadline_ms;  // of the connect
-    uint64_t keepalive_ms; // when the next sign of life is due
-    int withheld;          // signs of life that libssh2 did not send
+    // Seconds: the login's first answer took so long, then the shortest opening of a channel. 0:
+    // not known yet.
+    double round_trip;
+    bool has_opened;         // a channel, so it is from that
+    uint64_t login_ns;       // when the login asked first
+    uint64_t login_received; // the bytes that had come then
+    uint64_t pump_ns;        // CPU when the pump that runs began
+    uint64_t deadline_ms;    // of the connect
+    uint64_t keepalive_ms;   // when the next sign of life is due
+    int withheld;            // signs of life that libssh2 did not send
     kl_dial *dial;
     struct kl_ssh_relay *relay; // to its socket through another session, until that is open
     int relay_fd;               // the socket meanwhile

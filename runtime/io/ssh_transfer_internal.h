@@ -18,6 +18,9 @@ enum {
 // Seconds from which the 2 MB a round trip, of a channel that libssh2 or sshd opens, are too few.
 #define KL_LONG_TRIP 0.005
 
+// And from which trees travel packed: it saves more than it costs.
+#define KL_PACKING_TRIP 0.01
+
 // Bytes that a login shell may say before a script does.
 enum { KL_TRANSFER_NOISE = 65536 };
 

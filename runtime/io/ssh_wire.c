@@ -63,6 +63,7 @@ void kl_ssh_wire_fill(kl_ssh_wire *wire, uint64_t now_ms)
             if (!wire->opened && wire->opening.length < OPENING_MAX)
                 kl_buf_append(&wire->opening, wire->in.data + wire->in.length, (size_t)n);
             wire->in.length += (size_t)n;
+            wire->received += (uint64_t)n;
             wire->received_ms = now_ms;
             wire->unanswered = 0;
         } else if (n == 0) {

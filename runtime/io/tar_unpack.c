@@ -100,6 +100,7 @@ static bool unpack(unpacking *self, const char *path, const atomic_bool *stop)
 {
     struct archive_entry *entry;
     int rc;
+    archive_read_support_filter_gzip(self->from);
     archive_read_support_format_tar(self->from);
     archive_write_disk_set_options(
         self->to, ARCHIVE_EXTRACT_TIME | ARCHIVE_EXTRACT_PERM | ARCHIVE_EXTRACT_UNLINK |

@@ -42,7 +42,8 @@ local transfer = {}
 ---@return table? err
 function transfer.upload(session, opts) end
 
----Uploads a directory as one stream: files, directories, symbolic links, modes, times.
+---Uploads a directory as one stream: files, directories, symbolic links, modes, times; packed by
+---gzip where a round trip is 10 ms or more.
 ---A hard link arrives as a file of its own, a hole filled. A target that does not exist appears at
 ---once; into one that exists the files are renamed one by one, and nothing is deleted.
 ---@async
@@ -80,10 +81,11 @@ function transfer.download(session, opts) end
 ---@field timeout? number seconds to the arrival of the last byte (600)
 ---@field progress? rt.transfer.Progress shows the bytes of the stream; it has no total
 
----Downloads a directory as one stream, which is a file beside the target until its sum is known:
----files, directories, links, holes, modes without set-id bits, times in whole seconds; all belongs
----to who runs this. A name that leads out of the tree, or a device in it, fails with `invalid`. A
----file that changes while the host reads it fails with `io`. The result's sha256 is the stream's.
+---Downloads a directory as one stream, packed as an upload's is. It is a file beside the target
+---until its sum is known: files, directories, links, holes, modes without set-id bits, times in
+---whole seconds; all belongs to who runs this. A name that leads out of the tree, or a device in
+---it, fails with `invalid`. A file that changes while the host reads it fails with `io`. The
+---result's sha256 is the stream's.
 ---@async
 ---@param session rt.ssh.Session
 ---@param opts rt.transfer.DownloadTree

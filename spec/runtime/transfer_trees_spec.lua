@@ -159,6 +159,34 @@ describe("a tree that travels", function()
     assert.same({ 0 }, { watched:read() })
   end)
 
+  it("notices bytes that changed on their way to the disk, whatever the names are", function()
+    local tools = server.dir .. "/tools"
+    assert(fs.mkdir(tools))
+    assert(fs.write(tools .. "/tar", [[#!/bin/sh
+      /usr/bin/tar "$@"
+      for last; do :; done
+      find "$last" -name 'f*' -exec sed -i s/good/evil/ {} +
+      ]], { mode = "0755" }))
+    local bad <close> = sshd.start {
+      config = ([[ForceCommand PATH=%s:$PATH; eval "$SSH_ORIGINAL_COMMAND"]]):format(tools),
+    }
+    local liar <close> = assert(ssh.connect(bad:options()))
+    for _, name in ipairs { "f", "f with\nlines", "f\\", "g" } do
+      assert(fs.write(here .. "/" .. name, "good"))
+      assert(fs.write(here .. "/other", "as it was"))
+      local done, err = transfer.upload_tree(liar, { source = here, target = there .. "/t" })
+      if name == "g" then
+        assert(done)
+      else
+        assert.is_nil(done)
+        assert.equal("io", err.kind)
+        assert.matches("another sha256", err.message, 1, true)
+        assert.equal("", names(there))
+      end
+      assert(fs.remove(here .. "/" .. name))
+    end
+  end)
+
   it("says that the disk is full or read-only there, and leaves the old whole", function()
     if server.user ~= "root" then pending "needs root to mount a small file system" return end
     local small <close> = sshd.start {

@@ -121,4 +121,33 @@ describe("rt.transfer's upload over a long way", function()
     assert.equal("io", err.kind, err.message)
     settles "^tmp$"
   end)
+
+  it("packs a tree, both ways, and one where the way is short not", function()
+    local tools, tree = dir .. "/tools", dir .. "/tree"
+    assert(fs.mkdir(tools))
+    assert(fs.mkdir(tree))
+    assert(fs.write(tools .. "/gzip", ([[#!/bin/sh
+      echo "$*" >> %s/packed
+      exec /bin/gzip "$@"
+      ]]):format(tools), { mode = "0755" }))
+    assert(fs.write(tree .. "/text", ("a line\n"):rep(100000)))
+    assert(fs.write(tree .. "/noise", crypto.random(1024 * 1024):rep(3)))
+    local server <close> = host(([[ForceCommand PATH=%s:$PATH; eval "$SSH_ORIGINAL_COMMAND"]])
+      :format(tools))
+    local far <close> = delay_proxy.start(server.port, 40)
+    for port, expected in pairs { [far.port] = "-d\n-1\n", [server.port] = "" } do
+      fs.remove(tools .. "/packed")
+      for _, path in ipairs { "/there/t", "/there/back" } do
+        fs.remove(dir .. path, { recursive = true })
+      end
+      local session <close> = assert(ssh.connect(server:options { port = port }))
+      assert(transfer.upload_tree(session, { source = tree, target = dir .. "/there/t" }))
+      assert(transfer.download_tree(session, { source = dir .. "/there/t",
+        target = dir .. "/there/back" }))
+      for _, path in ipairs { "/there/t", "/there/back" } do
+        assert.equal("", sshd.output(("diff -r %s %s%s"):format(tree, dir, path)))
+      end
+      assert.equal(expected, fs.read(tools .. "/packed") or "")
+    end
+  end)
 end)
