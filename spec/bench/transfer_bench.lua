@@ -1,136 +1,158 @@
 ---How fast files travel, beside scp and rsync, to an sshd on loopback with its default settings.
----Run: `build/release/kiln lua spec/bench/transfer_bench.lua [megabytes] [files] [times] [place]`;
----place is a folder for both sides, "/dev/shm" to leave the disk out of it
-local exec = require "rt.exec"
+---Run: `build/release/kiln lua spec/bench/transfer_bench.lua [MEGABYTES] [FILES] [TIMES] [PLACE]
+---[GROUP…]`; PLACE is a folder for both sides, "/dev/shm" to leave the disk out of it; groups are
+---file, tree, trips, memory, commands.
 local fs = require "rt.fs"
 local proc = require "rt.proc"
-local ssh = require "rt.ssh"
-local timer = require "rt.timer"
-local transfer = require "rt.transfer"
+local delay_proxy = require "spec.support.delay_proxy"
 local sshd = require "spec.support.sshd"
 
 local megabytes, files = tonumber(arg[1]) or 1024, tonumber(arg[2]) or 5000
-local times = tonumber(arg[3]) or 3
-
-local function installed(program)
-  return assert(proc.run { argv = { "sh", "-c", "command -v " .. program } }).code == 0
-end
+local times, place = tonumber(arg[3]) or 3, arg[4] or "/tmp"
+local wanted = { table.unpack(arg, 5) }
+local build = proc.info().exe:match("^(.*)/")
 
 local server <close> = sshd.start()
-local place = arg[4] and sshd.output("mktemp -d " .. sshd.quote(arg[4]) .. "/kiln-bench.XXXXXX")
+local host = server.user .. "@" .. server.host
+local dir = sshd.output("mktemp -d " .. sshd.quote(place) .. "/kiln-bench.XXXXXX")
 local _ <close> = setmetatable({}, { __close = function()
-  if place then assert(fs.remove(place, { recursive = true })) end
+  assert(fs.remove(dir, { recursive = true }))
 end })
-local dir = (place or server.dir) .. "/data"
-assert(fs.mkdir(dir .. "/tree", { parents = true }))
-sshd.write(dir .. "/key", sshd.read(server.dir .. "/user"))
-os.execute("chmod 600 " .. dir .. "/key")
-sshd.write(dir .. "/known", ("[%s]:%d %s\n"):format(server.host, server.port, server.host_key))
-sshd.output(("head -c %dM /dev/urandom > %s/big"):format(megabytes, dir))
-for index = 1, files do
-  if index % 100 == 1 then assert(fs.mkdir(("%s/tree/%02d"):format(dir, index // 100))) end
-  sshd.write(("%s/tree/%02d/%d"):format(dir, (index - 1) // 100, index),
-    ("%d "):format(index):rep(900):sub(1, 4096))
+assert(fs.write(dir .. "/key", sshd.read(server.dir .. "/user"), { mode = "0600" }))
+assert(fs.write(dir .. "/host_key", server.host_key))
+assert(fs.write(dir .. "/known", ("%s %s\n"):format(server.host, server.host_key)))
+
+local function ssh(port)
+  return ("-o BatchMode=yes -o HostKeyAlias=%s -o UserKnownHostsFile=%s/known "
+    .. "-o IdentitiesOnly=yes -o IdentityFile=%s/key -o Port=%d"):format(server.host, dir, dir,
+    port or server.port)
 end
 
-sshd.output(("tar -C %s/tree -cf %s/tree.tar ."):format(dir, dir))
-local client = ("-o BatchMode=yes -o UserKnownHostsFile=%s/known -o IdentitiesOnly=yes -i %s/key")
-  :format(dir, dir)
-
-local function command(text)
-  return function(target)
-    local done = assert(proc.run { argv = { "sh", "-c", text:format(target) }, timeout = 600 })
-    assert(done.code == 0, done.err)
-  end
+local function kiln(verb, port)
+  return ("%s/kiln lua spec/bench/transfer_client.lua %s %s %d %s %s"):format(build, dir,
+    server.host, port or server.port, server.user, verb)
 end
 
----A command that extracts into a folder, which it finds there.
-local function tree_command(text)
-  local extract = command(text)
-  return function(target)
-    assert(fs.mkdir(target))
-    extract(target)
-  end
+---A file of random bytes, made once.
+local function file(size)
+  local path = ("%s/%d"):format(dir, size)
+  if not fs.stat(path) then sshd.output(("head -c %dM /dev/urandom > %s"):format(size, path)) end
+  return path
 end
 
-local session -- connects anew for every line, as the others do
-
-local function with_session(body)
-  return function(target)
-    session = assert(ssh.connect(server:options { timeout = 30 }))
-    body(target)
-    session:close()
-  end
+---@return table result seconds, memory in MB, CPU seconds of the command
+local function run(command)
+  local done = assert(proc.run {
+    argv = { build .. "/measure", "1", "sh", "-c", command }, timeout = 900 })
+  local seconds, bytes, cpu = done.out:match("(%S+) (%S+) (%S+)")
+  if done.code ~= 0 or not seconds then error(command .. ": " .. done.out .. done.err, 0) end
+  return { seconds = tonumber(seconds), memory = tonumber(bytes) / 1e6, cpu = tonumber(cpu) }
 end
 
----Median seconds of some rounds; what was sent is removed after each.
-local function measure(action)
-  local seconds = {}
-  for round = 1, times do
-    local target = ("%s/there-%d"):format(dir, round)
-    local before = timer.now()
-    action(target)
-    seconds[round] = timer.now() - before
-    assert(fs.remove(target, { recursive = true }))
-  end
-  table.sort(seconds)
-  return seconds[times // 2 + 1]
-end
-
+---Prints a table of medians. Each round runs every row once, so that all meet the same machine.
 local function group(title, rows, rate)
+  local results, rsync = {}, sshd.output("command -v rsync") ~= ""
+  for round = 1, times do
+    for index, row in ipairs(rows) do
+      local target = ("%s/there-%d"):format(dir, round)
+      results[index] = results[index] or {}
+      if rsync or not row[1]:find "^rsync" then
+        table.insert(results[index], run((row[2]:gsub("TARGET", target))))
+      end
+      fs.remove(target, { recursive = true })
+    end
+  end
+  print(("%-36s %9s %7s %10s %11s %9s"):format(title, "wall", "ratio", "", "client CPU", "memory"))
   local base
-  print(title)
-  for _, row in ipairs(rows) do
-    if installed(row.needs) then
-      local seconds = measure(row.action)
-      base = base or seconds
-      print(("  %-34s %8.2f s %7.2fx %10s"):format(row[1], seconds, seconds / base, rate(seconds)))
+  for index, row in ipairs(rows) do
+    local all = results[index]
+    table.sort(all, function(a, b) return a.seconds < b.seconds end)
+    local median = all[#all // 2 + 1]
+    if median then
+      base = base or median.seconds
+      print(("  %-34s %7.2f s %6.2fx %10s %9.2f s %6.1f MB"):format(row[1], median.seconds,
+        median.seconds / base, rate(median.seconds), median.cpu, median.memory))
     else
       print(("  %-34s not installed"):format(row[1]))
     end
   end
 end
 
-local scp = ("scp -q -P %d %s"):format(server.port, client)
-local rsync = ("rsync -e 'ssh -p %d %s'"):format(server.port, client)
-local host = server.user .. "@" .. server.host
+local function megabytes_rate(size)
+  return function(seconds) return ("%.0f MB/s"):format(size / seconds) end
+end
 
-group(("one file of %d MB, checked by sha256 there (kiln only)"):format(megabytes), {
-  { "scp", needs = "scp", action = command(("%s %s/big %s:%%s"):format(scp, dir, host)) },
-  { "rsync", needs = "rsync",
-    action = command(("%s -W %s/big %s:%%s"):format(rsync, dir, host)) },
-  { "kiln upload", needs = "sh", action = with_session(function(target)
-    assert(transfer.upload(session, { source = dir .. "/big", target = target }))
-  end) },
-  { "kiln download", needs = "sh", action = with_session(function(target)
-    assert(transfer.download(session, { source = dir .. "/big", target = target }))
-  end) },
-}, function(seconds) return ("%.0f MB/s"):format(megabytes / seconds) end)
+local groups = {}
 
-group(("%d files of 4 KB"):format(files), {
-  { "scp -r", needs = "scp", action = command(("%s -r %s/tree %s:%%s"):format(scp, dir, host)) },
-  { "rsync -a", needs = "rsync",
-    action = command(("%s -a %s/tree/ %s:%%s"):format(rsync, dir, host)) },
-  { "kiln upload", needs = "sh", action = with_session(function(target)
-    assert(transfer.upload_tree(session, { source = dir .. "/tree", target = target }))
-  end) },
-  { "tar c | ssh tar x (no check)", needs = "ssh", action = tree_command(
-    ("tar -C %s/tree -cf - . | ssh -p %d %s %s tar -C %%s -xf -"):format(dir, server.port, client,
-    host)) },
-  { "floor: tar x here, from a file", needs = "tar",
-    action = tree_command(("tar -C %%s -xf %s/tree.tar"):format(dir)) },
-}, function(seconds) return ("%.0f/s"):format(files / seconds) end)
+function groups.file()
+  local big = file(megabytes)
+  local sums = ("sha256sum %s && ssh %s %s sha256sum TARGET"):format(big, ssh(), host)
+  group(("a file of %d MB"):format(megabytes), {
+    { "scp", ("scp -q %s %s %s:TARGET"):format(ssh(), big, host) },
+    { "scp, then sha256sum on both sides",
+      ("scp -q %s %s %s:TARGET && %s"):format(ssh(), big, host, sums) },
+    { "rsync -W", ("rsync -W -e 'ssh %s' %s %s:TARGET"):format(ssh(), big, host) },
+    { "kiln upload, with sha256", ("%s %s TARGET"):format(kiln "upload", big) },
+    { "kiln download, with sha256", ("%s %s TARGET"):format(kiln "download", big) },
+  }, megabytes_rate(megabytes))
+end
 
-group("1,000 commands `true`, one after the other, on a kept connection", {
-  { "ssh with ControlMaster", needs = "ssh", action = function(target)
-    assert(fs.mkdir(target))
-    command(([[set -e; ssh -p %d %s -o ControlMaster=yes -o ControlPath=%%s/c -f -N %s
-      for i in $(seq 1000); do ssh -o ControlPath=%s/c %s true; done
-      ssh -o ControlPath=%s/c -O exit %s]]):format(server.port, client, host, target, host, target,
-      host))(target)
-  end },
-  { "kiln", needs = "sh", action = with_session(function(target)
-    assert(fs.mkdir(target))
-    for _ = 1, 1000 do assert(exec.run(session, "true")) end
-  end) },
-}, function(seconds) return ("%.0f/s"):format(1000 / seconds) end)
+function groups.tree()
+  for index = 1, files do
+    local folder = ("%s/tree/%02d"):format(dir, (index - 1) // 100)
+    if index % 100 == 1 then assert(fs.mkdir(folder, { parents = true })) end
+    sshd.write(("%s/%d"):format(folder, index), ("%d "):format(index):rep(900):sub(1, 4096))
+  end
+  local tree = dir .. "/tree"
+  sshd.output(("tar -C %s -cf %s.tar ."):format(tree, tree))
+  local function rate(seconds) return ("%.0f/s"):format(files / seconds) end
+  group(("%d files of 4 KB, up"):format(files), {
+    { "scp -r", ("scp -q -r %s %s %s:TARGET"):format(ssh(), tree, host) },
+    { "rsync -a", ("rsync -a -e 'ssh %s' %s/ %s:TARGET"):format(ssh(), tree, host) },
+    { "kiln upload_tree, with sha256", ("%s %s TARGET"):format(kiln "upload_tree", tree) },
+    { "tar c | ssh tar x", ("mkdir TARGET && tar -C %s -cf - . | ssh %s %s tar -C TARGET -xf -")
+      :format(tree, ssh(), host) },
+    { "floor: tar x here, from a file", ("mkdir TARGET && tar -C TARGET -xf %s.tar"):format(tree) },
+  }, rate)
+  group(("%d files of 4 KB, down"):format(files), {
+    { "scp -r", ("scp -q -r %s %s:%s TARGET"):format(ssh(), host, tree) },
+    { "rsync -a", ("rsync -a -e 'ssh %s' %s:%s/ TARGET"):format(ssh(), host, tree) },
+    { "kiln download_tree, with sha256", ("%s %s TARGET"):format(kiln "download_tree", tree) },
+  }, rate)
+end
+
+function groups.trips()
+  for _, trip in ipairs { { 20, megabytes // 4 }, { 100, megabytes // 8 } } do
+    local far <close> = delay_proxy.start(server.port, trip[1])
+    local big = file(trip[2])
+    group(("%d ms round trip, %d MB"):format(trip[1], trip[2]), {
+      { "scp", ("scp -q %s %s %s:TARGET"):format(ssh(far.port), big, host) },
+      { "rsync -W", ("rsync -W -e 'ssh %s' %s %s:TARGET"):format(ssh(far.port), big, host) },
+      { "kiln upload, with sha256", ("%s %s TARGET"):format(kiln("upload", far.port), big) },
+      { "kiln download, with sha256", ("%s %s TARGET"):format(kiln("download", far.port), big) },
+    }, megabytes_rate(trip[2]))
+  end
+end
+
+function groups.memory()
+  for _, size in ipairs { megabytes // 10, megabytes } do
+    group(("memory, %d MB"):format(size), {
+      { "kiln upload", ("%s %s TARGET"):format(kiln "upload", file(size)) },
+      { "kiln download", ("%s %s TARGET"):format(kiln "download", file(size)) },
+    }, megabytes_rate(size))
+  end
+end
+
+function groups.commands()
+  group("1,000 commands, one connection", {
+    { "ssh with ControlMaster", ([[set -e; ssh %s -M -S %s/control -f -N %s >/dev/null 2>&1
+      for i in $(seq 1000); do ssh -S %s/control %s true; done
+      ssh -S %s/control -O exit %s 2>/dev/null]]):format(ssh(), dir, host, dir, host, dir, host) },
+    { "kiln", kiln "commands" },
+  }, function(seconds) return ("%.2f ms"):format(seconds) end)
+end
+
+for _, name in ipairs(#wanted > 0 and wanted
+  or { "file", "tree", "trips", "memory", "commands" }) do
+  groups[name]()
+end
