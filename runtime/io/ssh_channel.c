@@ -120,6 +120,7 @@ static void end_input(kl_ssh_channel *channel)
     if (rc == LIBSSH2_ERROR_EAGAIN)
         return; // a key exchange runs
     channel->input_ended = true;
+    channel->held_ms = 0;
     wipe_input(channel);
 }
 
@@ -127,7 +128,7 @@ static void write_input(kl_ssh_channel *channel)
 {
     kl_ssh_session *session = channel->session;
     while (channel->state == KL_CHANNEL_RUNNING && !channel->input_ended) {
-        if (kl_ssh_wire_full(&session->wire))
+        if (kl_ssh_wire_full(&session->wire) || kl_ssh_flow_holds(channel))
             return;
         refilled input = refill(channel);
         if (input == INPUT_ENDED && channel->state == KL_CHANNEL_RUNNING)
@@ -263,6 +264,8 @@ uint64_t kl_ssh_channels_due(const kl_ssh_session *session)
             due = at->deadline_ms;
         if (at->state == KL_CHANNEL_QUEUED && may_open && at->retry_ms < due)
             due = at->retry_ms;
+        if (at->state == KL_CHANNEL_RUNNING && at->held_ms != 0 && at->held_ms < due)
+            due = at->held_ms;
     }
     return due;
 }

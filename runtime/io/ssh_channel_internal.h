@@ -39,7 +39,10 @@ struct kl_ssh_channel {
     bool input_ended;
     kl_buf input; // being sent; libssh2 wants the same bytes again after EAGAIN
     size_t input_at;
-    size_t input_peak; // bytes of the buffer that were ever used
+    size_t input_peak;         // bytes of the buffer that were ever used
+    unsigned long host_window; // the largest that it offered
+    unsigned long extra;       // bytes that may be under way besides what usually may
+    uint64_t held_ms;          // input is held back until then; 0: it is not
 };
 
 // ssh_channel.c
@@ -56,6 +59,11 @@ void kl_ssh_channel_error(kl_ssh_channel *channel, int rc, const char *what);
 void kl_ssh_tunnel_ending(kl_ssh_channel *channel);
 // Tries to open it. True when that has ended.
 bool kl_ssh_tunnel_open(kl_ssh_channel *channel);
+
+// ssh_flow.c
+// Whether enough of the input is under way for now; asks again when the host took some, or at
+// `held_ms`.
+bool kl_ssh_flow_holds(kl_ssh_channel *channel);
 
 // ssh_channel_open.c
 // Moves a channel that does not run yet towards it.
