@@ -188,12 +188,12 @@ static void on_poll(uv_poll_t *poll, int status, int events)
 {
     (void)events;
     kl_ssh_session *session = poll->data;
-    if (kl_ssh_turn_is_spent(session))
-        return;
-    if (status < 0) { // libuv calls every POLLERR a bad descriptor; the socket knows better
-        kl_ssh_wire_fill(&session->wire, uv_now(session->loop));
+    if (status < 0) { // libuv calls every POLLERR a bad descriptor, and will not tell it again
+        kl_ssh_wire_fill(&session->wire, uv_now(session->loop)); // the socket knows better
         if (session->wire.error == 0)
             session->wire.error = -status;
+    } else if (kl_ssh_turn_is_spent(session)) {
+        return;
     }
     pump(session);
 }

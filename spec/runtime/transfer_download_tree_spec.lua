@@ -164,8 +164,11 @@ describe("a tree that is downloaded", function()
     for at = 4000, 1100000, 90000 do faults[#faults + 1] = "cut down " .. at end
     local proxy <close> = fault_proxy.start(server.port, faults)
     for _, fault in ipairs(faults) do
-      local own <close> = assert(ssh.connect(server:options { port = proxy.ports[fault] }))
+      local own <close> = assert(ssh.connect(server:options { port = proxy.ports[fault],
+        keepalive = 60 }))
+      local started = timer.now()
       fails("unreachable", get { by = own, replace = true })
+      assert.is_true(timer.now() - started < 30, "the cut is seen when it happens")
       settles "t"
       assert.equal("old", table.concat(fs.list(here .. "/t"), " "))
     end
