@@ -162,9 +162,20 @@ static size_t on_body(char *bytes, size_t size, size_t count, void *ctx)
     kl_curl_transfer *transfer = ctx;
     kl_buf *body = &transfer->response.body;
     size_t length = size * count;
+    if (transfer->over_limit || kl_failed(&transfer->failure))
+        return 0; // what fails while a pause ends does not end the transfer
     if (transfer->streams_down && body->length >= WINDOW) {
         transfer->paused_down = true;
         return CURL_WRITEFUNC_PAUSE; // the same bytes come again
+    }
+    if (transfer->compressed && !transfer->begun && !kl_curl_unpack_begin(transfer))
+        return 0;
+    transfer->begun = true;
+    if (transfer->unpack != NULL) {
+        length = kl_curl_unpack(transfer, bytes, length,
+                                transfer->streams_down ? (size_t)WINDOW : SIZE_MAX);
+        tell(transfer);
+        return length;
     }
     if (length > transfer->max_body - transfer->received) {
         transfer->over_limit = true;

@@ -26,6 +26,8 @@ typedef struct kl_curl_source {
     bool paused; // curl waits for more of the stream
 } kl_curl_source;
 
+typedef struct kl_curl_unpacking kl_curl_unpacking;
+
 struct kl_curl_transfer {
     kl_curl *curl; // NULL: not running (not added, ended or aborted)
     kl_curl_transfer *next;
@@ -34,7 +36,10 @@ struct kl_curl_transfer {
     struct curl_slist *headers;
     kl_curl_source source;
     size_t max_body;
-    size_t received; // bytes of the body
+    size_t received;           // bytes of the body, unpacked
+    bool compressed;           // it may come packed
+    bool begun;                // it has come, in part
+    kl_curl_unpacking *unpack; // NULL: it comes as it is
     bool streams_down;
     bool paused_down; // curl waits until the body so far is read
     kl_curl_moved_fn moved;
@@ -67,5 +72,15 @@ bool kl_curl_set_connection(CURL *easy, const kl_curl_request *request);
 // failure: a file, or out of memory.
 bool kl_curl_set_body(kl_curl_transfer *transfer, const kl_curl_request *request, kl_failure *out);
 void kl_curl_source_free(kl_curl_source *source);
+
+// curl_unpack.c: before the first byte of a body that may come packed. False and the transfer's
+// failure: it comes in a way that was not asked for.
+bool kl_curl_unpack_begin(kl_curl_transfer *transfer);
+// Adds to the answer's body, up to `window` bytes and a piece of 32 KB. Returns what a write
+// callback of libcurl does.
+size_t kl_curl_unpack(kl_curl_transfer *transfer, char *bytes, size_t length, size_t window);
+// Whether nothing is missing at the end.
+bool kl_curl_unpack_whole(const kl_curl_transfer *transfer);
+void kl_curl_unpack_free(kl_curl_transfer *transfer);
 
 #endif

@@ -157,6 +157,9 @@ static bool set_headers(kl_curl_transfer *transfer, const kl_curl_request *reque
         if (!add_header(transfer, request->headers[i].name, request->headers[i].value))
             return false;
     }
+    transfer->compressed = request->compressed && !has_header(request, "Accept-Encoding");
+    if (transfer->compressed && !add_header(transfer, "Accept-Encoding", "gzip"))
+        return false;
     static const char *const unasked[] = {"Expect", "Content-Type"}; // curl would add them
     for (size_t i = 0; i < sizeof unasked / sizeof *unasked; i++) {
         if (has_header(request, unasked[i]))
@@ -295,6 +298,9 @@ void kl_curl_transfer_ended(kl_curl_transfer *transfer, CURLcode result)
     curl_easy_getinfo(transfer->easy, CURLINFO_TOTAL_TIME, &response->seconds);
     response->maybe_sent = sent > 0 && transfer->attempts > 0; // a proxy's CONNECT counts as sent
     response->http = http_version(transfer->easy);
+    if (result == CURLE_OK && !kl_curl_unpack_whole(transfer))
+        kl_failure_set(&transfer->failure, "protocol", 0, "%s: the packed body ends early",
+                       transfer->where);
     if (result == CURLE_OK || kl_failed(&transfer->failure))
         return;
     if (transfer->over_limit && transfer->header_bytes > HEADERS_MAX)
@@ -319,6 +325,7 @@ void kl_curl_transfer_free(kl_curl_transfer *transfer)
         OPENSSL_cleanse(at->data, strlen(at->data));
     curl_slist_free_all(transfer->headers);
     kl_curl_source_free(&transfer->source);
+    kl_curl_unpack_free(transfer);
     free(transfer->where);
     kl_buf_free(&transfer->response.headers);
     kl_buf_free(&transfer->response.body);

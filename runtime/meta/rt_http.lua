@@ -29,7 +29,8 @@ local http = {}
 ---@field no_proxy? string hosts that `proxy` is not asked for: "a.example,10.0.0.0/8"
 ---@field direct? boolean no proxy (false)
 ---@field max_body? integer bytes of the response, unpacked (64 MiB; exchange: 1 PiB)
----@field compressed? boolean asks for compression and unpacks it (false)
+---@field compressed? boolean asks for gzip and unpacks it; with an Accept-Encoding header of your
+---  own the body comes as it is (false)
 ---@field http2? boolean HTTP/2 where an https server speaks it (false)
 ---@field fresh_connection? boolean a connection of its own, closed afterwards (false)
 
