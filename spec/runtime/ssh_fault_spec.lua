@@ -13,10 +13,12 @@ local fault_proxy = require "spec.support.fault_proxy"
 local sshd = require "spec.support.sshd"
 
 -- The login takes about 2.5 KB up and 3 KB down; every byte of the banners and packet headers is
--- another state. The rest lies in 300 KB of payload.
+-- another state. The rest lies in 300 KB of payload, which a command, an upload and a download
+-- carry one after the other.
 local places = { 0, 1, 7, 20, 21, 22, 25, 40, 64, 100, 333, 700, 1000, 1100, 1300, 1536, 1700, 1900,
-  2048, 2300, 2600, 2900, 3200, 3600, 4100, 5000, 9000, 20000, 50000, 120000, 250000 }
-local few = { 0, 21, 1300, 2600, 50000, 250000 }
+  2048, 2300, 2600, 2900, 3200, 3600, 4100, 5000, 9000, 20000, 50000, 120000, 250000,
+  350000, 420000, 500000 }
+local few = { 0, 21, 1300, 2600, 50000, 250000, 450000 }
 if os.getenv "KILN_FAULTS" == "long" then
   for place = 50, 8000, 50 do places[#places + 1] = place end
   for place = 20000, 900000, 20000 do places[#places + 1] = place end
@@ -115,7 +117,12 @@ describe("an ssh connection with faults", function()
       try_some(table.move(faults, first, math.min(first + 399, #faults), 1, {}), stages, allowed)
     end
     assert.is_true(stages.connect > 0, "no fault met the login")
-    assert.is_true(stages.exec + stages.upload + stages.download > 0, "no fault met the work")
+    for _, stage in ipairs { "exec", "upload", "download" } do
+      assert.is_true(stages[stage] > 0, "no fault met the " .. stage)
+    end
+    print(("ssh faults: %d to %s: %d met the login, %d a command, %d an upload, %d a download; "
+      .. "%d ended well"):format(#faults, table.concat(kinds, " or "), stages.connect, stages.exec,
+      stages.upload, stages.download, stages.whole))
     return #faults
   end
 
@@ -170,5 +177,6 @@ describe("an ssh connection with faults", function()
     })
     assert.equal(0, done.code, done.out .. done.err)
     assert.matches("1 success / 0 failures / 0 errors", done.out, 1, true)
+    print(done.out:match("ssh faults: [^\n]+"))
   end)
 end)

@@ -1,17 +1,17 @@
 ---A machine as recipes see it: commands and files over SSH, each a journaled operation.
 local crypto = require "rt.crypto"
-local fs = require "rt.fs"
 local timer = require "rt.timer"
 local as = require "kiln.ssh.command"
 local error_ = require "kiln.error"
 local guard = require "kiln.guard"
 local lines = require "kiln.machine_lines"
+local files = require "kiln.machine_files"
 local machine_keys = require "kiln.machine_keys"
 local op = require "kiln.op"
 local scope = require "kiln.scope"
-local ssh = require "kiln.ssh"
+local sessions = require "kiln.machine_sessions"
 
-local machine = {}
+local machine = { close_all = sessions.close_all }
 
 ---@class kiln.Machine
 ---@field id string
@@ -20,7 +20,7 @@ local machine = {}
 ---@field image string
 ---@field row table what the provider said, and the pinned host key
 ---@field private on kiln.Run
-local Machine = {}
+local Machine = setmetatable({}, { __index = files })
 Machine.__index = Machine
 
 ---Makes the object of a machine's row.
@@ -31,55 +31,6 @@ function machine.new(run, row)
   return setmetatable({
     on = run, row = row, id = row.id, name = row.name, address = row.address, image = row.image,
   }, Machine)
-end
-
----Closes the connections of a run.
----@param run kiln.Run
-function machine.close_all(run)
-  for _, port in ipairs(run.forwards or {}) do port:close() end
-  for _, session in pairs(run.sessions or {}) do session:close() end
-  run.forwards, run.sessions = {}, {}
-end
-
-local function drop_session(self)
-  local sessions = self.on.sessions or {}
-  local session = sessions[self.id]
-  sessions[self.id] = nil
-  if session then session:close() end
-end
-
----Gives the kept connection, or makes one; waits until the machine answers.
-local function session_of(self, within)
-  local run = self.on
-  run.sessions = run.sessions or {}
-  local kept = run.sessions[self.id]
-  if kept and kept:alive() then return kept end
-  drop_session(self)
-  local key = machine_keys.project(run.store.folder)
-  local session = ssh.connect {
-    host = self.address, name = self.name, user = "root", key = key,
-    host_key = self.row.host_key, within = within or 60,
-  }
-  run.sessions[self.id] = session
-  return session
-end
-
----Does something over SSH; a lost connection is made again until the time is over. Only for what
----may be done twice.
-local function persist(self, within, action)
-  local deadline = timer.now() + within
-  while true do
-    local ok, result = xpcall(function()
-      return action(session_of(self, math.max(deadline - timer.now(), 1)), deadline - timer.now())
-    end, error_.from)
-    if ok then return result end
-    if not error_.is(result, "unreachable") or timer.now() >= deadline then
-      result.machine = self.name
-      error(result, 0)
-    end
-    drop_session(self)
-    timer.sleep(0.2)
-  end
 end
 
 local function cloud_init_result(self, session, within)
@@ -124,7 +75,9 @@ function Machine:ready(opts)
           message = ("%s is %s"):format(self.name, now and "switched off" or "gone") }
       end
       self.address = now.address
-      persist(self, within, function(session, left) cloud_init_result(self, session, left) end)
+      sessions.persist(self, within, function(session, left)
+        cloud_init_result(self, session, left)
+      end)
       return { address = now.address }
     end,
   }
@@ -157,7 +110,7 @@ function Machine:run(command, opts)
     perform = function(token, in_doubt)
       local text = opts.user and as.wrap(command, { user = opts.user }) or command
       local report = lines.report(self, token, in_doubt)
-      local ok, result = xpcall(persist, error_.from, self, within, function(session, left)
+      local ok, result = xpcall(sessions.persist, error_.from, self, within, function(session, left)
         return session:run(guard.command(token, text, size), {
           check = false, stdin = opts.stdin, timeout = left, on_line = report(),
           env = opts.env, cwd = opts.cwd, kill = false, -- the guard ends it, and knows its group
@@ -190,71 +143,13 @@ function Machine:run(command, opts)
   return done
 end
 
----Notes a local file that a bake used, for the image's inputs.
-local function note_used(self, source)
-  if self.used then self.used[#self.used + 1] = source end
-end
-
----Uploads a file or a folder; written beside its place and renamed, checked by its hash there.
----Raises `not_found` (no such local file), `unreachable`, `exit`, `timeout`.
----@async
----@param source string path below the recipe's folder, or absolute
----@param target string absolute path on the machine
----@param opts? { mode: string?, owner: string?, exclude: string[]?, timeout: number? } a file's
----  ("0644"); patterns of what of a folder stays here (".git", "*.o", "/build/"); seconds (600)
-function Machine:upload(source, target, opts)
-  opts = opts or {}
-  local path = self.on:path(source)
-  note_used(self, source)
-  op.call {
-    name = ("upload %s to %s:%s"):format(source, self.name, target), class = "idempotent",
-    args = {
-      machine = self.id, source = source, target = target, mode = opts.mode,
-      exclude = opts.exclude,
-    },
-    perform = function()
-      local stat = error_.check(fs.stat(path))
-      local within = opts.timeout or 600
-      persist(self, within, function(session, left)
-        session:upload(path, target, {
-          mode = stat.type ~= "directory" and (opts.mode or "0644") or nil,
-          owner = opts.owner, exclude = opts.exclude, timeout = left,
-        })
-      end)
-    end,
-  }
-end
-
----Writes text or a secret to a file on the machine, through a name beside it.
----@async
----@param target string absolute path
----@param content string|userdata
----@param opts? { mode: string?, owner: string?, timeout: number? } ("0644"), seconds (60)
-function Machine:write(target, content, opts)
-  opts = opts or {}
-  op.call {
-    name = ("write %s:%s"):format(self.name, target), class = "idempotent",
-    args = {
-      machine = self.id, target = target, mode = opts.mode,
-      content = type(content) == "string" and content or "<secret>",
-    },
-    perform = function()
-      persist(self, opts.timeout or 60, function(session, left)
-        session:write(target, content, {
-          mode = opts.mode or "0644", owner = opts.owner, timeout = left,
-        })
-      end)
-    end,
-  }
-end
-
 ---Gives the port that a resumed run was promised, as far as the machine still answers.
 local function reopen(self, opts, port)
   local ok, result = xpcall(function()
     local again = {}
     for key, value in pairs(opts) do again[key] = value end
     again.port = port
-    return session_of(self, 10):forward(again)
+    return sessions.of(self, 10):forward(again)
   end, error_.from)
   if ok then return result end
   -- Whoever uses the port finds it closed; this says why.
@@ -277,7 +172,7 @@ function Machine:forward(opts)
     name = ("forward %s by %s"):format(target, self.name), class = "read", quiet = true,
     args = { machine = self.id, target = target, port = opts.port },
     perform = function()
-      live = persist(self, 60, function(session) return session:forward(opts) end)
+      live = sessions.persist(self, 60, function(session) return session:forward(opts) end)
       return { port = live.port }
     end,
   }
@@ -306,7 +201,7 @@ function Machine:power_off()
     perform = function()
       local driver = self.on.cloud.driver
       local told = driver.capabilities.guest_power_off and tell_off(self)
-      drop_session(self)
+      sessions.drop(self)
       driver:power_off(self.id, { told = told })
     end,
   }
@@ -318,7 +213,7 @@ function Machine:destroy()
   op.call {
     name = "destroy " .. self.name, class = "idempotent", args = { id = self.id }, quiet = true,
     perform = function()
-      drop_session(self)
+      sessions.drop(self)
       self.on.cloud.driver:destroy_machine(self.id)
       if self.row.token then
         self.on.store:ledger_gone(self.row.token)
@@ -341,7 +236,7 @@ end
 ---Counts the machine's established connections on a port, from inside. One that cannot be
 ---reached serves nobody.
 local function connections_inside(self, port, within)
-  local ok, left = xpcall(persist, error_.from, self, within, function(session, rest)
+  local ok, left = xpcall(sessions.persist, error_.from, self, within, function(session, rest)
     local command = ("ss -Htn state established '( sport = :%d )' | wc -l"):format(port)
     return tonumber(session:run(command, { timeout = math.max(rest, 1) }).out)
   end)

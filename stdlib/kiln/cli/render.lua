@@ -13,10 +13,12 @@ local render = {}
 ---@field colour boolean
 ---@field active table[] steps that run, in the order of their start
 ---@field drawn integer live lines on the screen
+---@field moving_since table<string, number> by operation: when its transfer was told last
 local Display = {}
 Display.__index = Display
 
 local full_width, name_width, detail_width = 95, 44, 38
+local progress_pause = 30 -- seconds between two lines about a transfer where there is no terminal
 
 ---How wide a line may be: the terminal, up to what looks good.
 local function width_of(self)
@@ -52,6 +54,14 @@ local function line_of(self, mark, name, detail, seconds)
   return (text:gsub("%s+$", ""))
 end
 
+---How far the transfers of a step are, together.
+local function moving_text(step)
+  if not step.moving or not next(step.moving) then return nil end
+  local progress, states = require "kiln.ssh.progress", {}
+  for _, state in pairs(step.moving) do states[#states + 1] = state end
+  return progress.text(progress.sum(states))
+end
+
 ---Takes the live lines away and puts them back below what was printed meanwhile.
 local function draw(self, finished)
   if not self.live and not finished then return end
@@ -63,8 +73,10 @@ local function draw(self, finished)
     local columns = tty.size(2) or 0
     if columns < 20 then columns = 80 end
     for _, step in ipairs(self.active) do
-      local text = ("  · %s %6.1fs  %s"):format(pad(step.name, name_width),
-        timer.now() - step.started, step.last or "")
+      local moving, width = moving_text(step), name_width
+      if moving then width = math.max(math.min(width, columns - 15 - #moving), 12) end
+      local text = ("  · %s %6.1fs  %s"):format(pad(cut(step.name, width), width),
+        timer.now() - step.started, moving or step.last or "")
       out[#out + 1] = paint(self, cut(text, columns - 1), "grey") .. "\n"
       self.drawn = self.drawn + 1
     end
@@ -130,7 +142,44 @@ shown["step.stop"] = function(self, event)
   print_line(self, line_of(self, paint(self, "■", "yellow"), event.name, "stopped"))
 end
 
+---Finds what a transfer is shown with: its step, or itself.
+local function shown_with(self, event)
+  for _, active in ipairs(self.active) do
+    if active.id == (event.step or event.key) then return active end
+  end
+end
+
+---A transfer has ended.
+local function moved(self, event)
+  self.moving_since[event.key] = nil
+  local active = shown_with(self, event)
+  if active and active.moving then active.moving[event.key] = nil end
+  if not event.step then remove_active(self, event.key) end
+end
+
+shown["progress"] = function(self, event)
+  if not self.live then
+    local since = self.moving_since[event.key] or event.time
+    self.moving_since[event.key] = since
+    if event.time - since < progress_pause then return end
+    self.moving_since[event.key] = event.time
+    return print_line(self, line_of(self, "·", cut(event.name, name_width),
+      require("kiln.ssh.progress").text(event)))
+  end
+  local active = shown_with(self, event)
+  if not active then
+    if event.step then return end -- it has ended
+    active = { id = event.key, name = cut(event.name, name_width), started = timer.now() }
+    table.insert(self.active, active)
+  end
+  active.moving = active.moving or {}
+  active.moving[event.key] = event
+end
+
+shown["op.fail"] = moved
+
 shown["op.done"] = function(self, event)
+  moved(self, event)
   if not self.verbose and (event.step or event.quiet) then return end
   local mark = paint(self, "-", "grey")
   print_line(self, line_of(self, mark, cut(event.name, name_width), event.detail,
@@ -162,7 +211,7 @@ function render.new(options)
   local self = setmetatable({
     json = options.json, quiet = options.quiet, verbose = options.verbose,
     live = live, colour = live and (os.getenv("NO_COLOR") or "") == "",
-    active = {}, drawn = 0,
+    active = {}, drawn = 0, moving_since = {},
   }, Display)
   if live then
     self.ticker = task.spawn(function()

@@ -45,6 +45,21 @@ function Run:emit(event)
   self.sink(self:record(event))
 end
 
+---Gives a function that tells whoever watches how far the operation's transfer is. It is not kept.
+---@return (fun(state: kiln.ssh.Progress))? tell nil outside of operations
+function Run:teller()
+  local state = scope.state()
+  local operation, step, path = state.operation, state.step, state.path
+  if not operation then return nil end
+  return function(now)
+    self.sink(secret.redact_fields {
+      type = "progress", v = 1, run = self.id, time = timer.time(), path = path,
+      step = step and step.id, key = operation.key, name = operation.name,
+      bytes = now.bytes, total = now.total, rate = now.rate, left = now.left,
+    })
+  end
+end
+
 ---Prints a line of the recipe's own.
 ---@param text string
 function Run:note(text)

@@ -30,6 +30,39 @@ local function look(self)
   return { bytes = bytes, total = total, rate = rate, left = left }
 end
 
+local function size(bytes)
+  if bytes >= 9.95e9 then return ("%.0f GB"):format(bytes / 1e9) end
+  if bytes >= 1e9 then return ("%.1f GB"):format(bytes / 1e9) end
+  return bytes >= 1e6 and ("%.0f MB"):format(bytes / 1e6) or ("%.0f KB"):format(bytes / 1e3)
+end
+
+---Says how far it is: "120 MB of 500 MB, 84 MB/s, 5 s left".
+---@param state kiln.ssh.Progress
+---@return string
+function progress.text(state)
+  local text = size(state.bytes)
+  if state.total then text = text .. " of " .. size(state.total) end
+  if state.rate > 0 then text = text .. ", " .. size(state.rate) .. "/s" end
+  local left = state.left
+  if not left or left <= 0 then return text end
+  if left < 90 then return ("%s, %d s left"):format(text, math.ceil(left)) end
+  return left < 5400 and ("%s, %.0f min left"):format(text, left / 60)
+    or ("%s, %.1f h left"):format(text, left / 3600)
+end
+
+---Puts several together.
+---@param states kiln.ssh.Progress[]
+---@return kiln.ssh.Progress
+function progress.sum(states)
+  local all = { bytes = 0, total = 0, rate = 0 }
+  for _, state in ipairs(states) do
+    all.bytes, all.rate = all.bytes + state.bytes, all.rate + state.rate
+    all.total = all.total and state.total and all.total + state.total or nil
+  end
+  if all.total and all.rate > 0 then all.left = (all.total - all.bytes) / all.rate end
+  return all
+end
+
 ---Makes a source of what to tell.
 ---@param read fun(): integer, integer? bytes so far, and of how many
 ---@return fun(): kiln.ssh.Progress

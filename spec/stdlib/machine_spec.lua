@@ -1,4 +1,5 @@
----A machine's own ports through a run, and a login by `kiln ssh`, on a real local machine.
+---A machine's own ports and its files through a run, and a login by `kiln ssh`, on a real local
+---machine.
 local fs = require "rt.fs"
 local proc = require "rt.proc"
 local provider = require "kiln.provider"
@@ -31,6 +32,23 @@ function app.deploy(run)
   return { summary = "asked" }
 end
 
+---Sends files there and brings them back.
+function app.move(run)
+  local base = run.cloud:base "debian-13"
+  local machine = run.cloud:machines { names = { "inner-2" }, image = base.id, size = "1gb" }[1]
+  machine:ready()
+  machine:upload("data", "/root/data")
+  machine:run "mkdir /root/folder; sha256sum < /root/data > /root/folder/sum"
+  machine:download("/root/data", "back", { mode = "0600" })
+  machine:download("/root/folder", "folder")
+  local ok, err = pcall(machine.download, machine, "/root/folder", "folder")
+  run:note(ok and "taken" or err.kind)
+  machine:download("/root/folder", "folder", { replace = true })
+  ok, err = pcall(machine.download, machine, "/root/none", "none")
+  run:note(ok and "there" or err.kind)
+  return { summary = "moved" }
+end
+
 ---Destroys it.
 function app.remove(run)
   for _, row in ipairs(run.cloud.driver:machines()) do
@@ -47,6 +65,11 @@ local function why_not()
   for _, row in ipairs(problems) do
     if not row.ok then return ("no local machines here: %s: %s"):format(row.name, row.message) end
   end
+end
+
+---The run that events tell of.
+local function event_run(text)
+  return text:match '"run":"(%x+)"'
 end
 
 describe("a machine of a run", function()
@@ -92,6 +115,30 @@ describe("a machine of a run", function()
     done = kiln("ssh", "nobody")
     assert.equal(1, done.code)
     assert.matches("there is no machine 'nobody' here; there are inner-1", done.err, 1, true)
+  end)
+
+  it("takes files and gives them back, and tells how far that is", function()
+    if missing then return pending(missing) end
+    local bytes = require("rt.crypto").random(1000000):rep(80)
+    assert(fs.write(dir .. "/app/data", bytes))
+    local done = kiln("run", "inner.lua", "move", "--json")
+    assert.equal(0, done.code, done.out .. done.err)
+    assert.matches('"text":"exists"', done.out, 1, true)
+    assert.matches('"text":"not_found"', done.out, 1, true)
+    local sum = require("rt.crypto").sha256(bytes)
+    local same = assert(proc.run { argv = { "cmp", dir .. "/app/data", dir .. "/app/back" } })
+    assert.equal(0, same.code, same.out)
+    assert.matches("600$", fs.stat(dir .. "/app/back").mode)
+    assert.equal(sum, fs.read(dir .. "/app/folder/sum"):match "%x+")
+    local upload
+    for line in done.out:gmatch "[^\n]+" do
+      local event = require("rt.json").decode(line)
+      if event.type == "progress" and event.name:find "^upload" then upload = event end
+    end
+    assert.same({ "upload data to inner-2:/root/data", 80000000, 80000000 },
+      { upload.name, upload.bytes, upload.total })
+    local log = kiln("log", event_run(done.out))
+    assert.not_matches("progress", log.out)
   end)
 
   it("is refused by kiln ssh when its host key is not the one kiln gave it", function()

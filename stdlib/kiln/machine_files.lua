@@ -1,0 +1,111 @@
+---Files of a machine, as recipes move them: each a journaled operation.
+local fs = require "rt.fs"
+local error_ = require "kiln.error"
+local op = require "kiln.op"
+local sessions = require "kiln.machine_sessions"
+
+---@class kiln.Machine
+local Files = {}
+
+local worth_resuming = 64 * 1024 * 1024 -- bytes
+
+---Notes a local file that a bake used, for the image's inputs.
+local function note_used(self, source)
+  if self.used then self.used[#self.used + 1] = source end
+end
+
+---Uploads a file or a folder; written beside its place and renamed, checked by its hash there.
+---Raises `not_found` (no such local file), `unreachable`, `exit`, `timeout`.
+---@async
+---@param source string path below the recipe's folder, or absolute
+---@param target string absolute path on the machine
+---@param opts? { mode: string?, owner: string?, exclude: string[]?, timeout: number? } a file's
+---  ("0644"); patterns of what of a folder stays here (".git", "*.o", "/build/"); seconds (600).
+---  A file of 64 MB and more goes on where a killed run left it
+function Files:upload(source, target, opts)
+  opts = opts or {}
+  local path = self.on:path(source)
+  note_used(self, source)
+  op.call {
+    name = ("upload %s to %s:%s"):format(source, self.name, target), class = "idempotent",
+    args = {
+      machine = self.id, source = source, target = target, mode = opts.mode,
+      exclude = opts.exclude,
+    },
+    perform = function()
+      local stat = error_.check(fs.stat(path))
+      local folder, tell = stat.type == "directory", self.on:teller()
+      sessions.persist(self, opts.timeout or 600, function(session, left)
+        session:upload(path, target, {
+          mode = not folder and (opts.mode or "0644") or nil, owner = opts.owner,
+          exclude = opts.exclude, timeout = left, on_progress = tell,
+          resume = not folder and stat.size >= worth_resuming or nil,
+        })
+      end)
+    end,
+  }
+end
+
+---Writes text or a secret to a file on the machine, through a name beside it.
+---@async
+---@param target string absolute path
+---@param content string|userdata
+---@param opts? { mode: string?, owner: string?, timeout: number? } ("0644"), seconds (60)
+function Files:write(target, content, opts)
+  opts = opts or {}
+  op.call {
+    name = ("write %s:%s"):format(self.name, target), class = "idempotent",
+    args = {
+      machine = self.id, target = target, mode = opts.mode,
+      content = type(content) == "string" and content or "<secret>",
+    },
+    perform = function()
+      sessions.persist(self, opts.timeout or 60, function(session, left)
+        session:write(target, content, {
+          mode = opts.mode or "0644", owner = opts.owner, timeout = left,
+        })
+      end)
+    end,
+  }
+end
+
+---Downloads a file or a folder, whole or not at all, checked by the machine's hash. What it gives
+---a recipe is a file: read it there, and the journal doesn't know what it said.
+---Raises `not_found`, `exists` (a folder's target that was there), `unreachable`, `io`, `timeout`.
+---@async
+---@param source string absolute path on the machine
+---@param target string path below the recipe's folder, or absolute; its folder is there
+---@param opts? { mode: string?, replace: boolean?, exclude: string[]?, timeout: number? } a file's
+---  (the source's); what is at a folder's target goes away (false); patterns of what of a folder
+---  stays there (".git", "*.o", "/build"); seconds (600)
+---@return { bytes: integer, sha256: string } done
+function Files:download(source, target, opts)
+  opts = opts or {}
+  local path = self.on:path(target)
+  local was = op.call { -- a resumed run finds there what it brought itself
+    name = "look at " .. target, class = "read", args = { target = target }, quiet = true,
+    perform = function()
+      local stat = fs.stat(path)
+      return stat and stat.type or "nothing"
+    end,
+  }
+  return op.call {
+    name = ("download %s:%s to %s"):format(self.name, source, target), class = "idempotent",
+    args = {
+      machine = self.id, source = source, target = target, mode = opts.mode,
+      exclude = opts.exclude,
+    },
+    perform = function()
+      local tell = self.on:teller()
+      return sessions.persist(self, opts.timeout or 600, function(session, left)
+        local done = session:download(source, path, {
+          mode = opts.mode, replace = opts.replace or was == "nothing", exclude = opts.exclude,
+          timeout = left, on_progress = tell,
+        })
+        return { bytes = done.bytes, sha256 = done.sha256 }
+      end)
+    end,
+  }
+end
+
+return Files
