@@ -20,6 +20,7 @@ struct kl_file_source {
     int ahead;
     int ready;
     kl_file_piece *first, **last;
+    kl_file_piece *spare; // given back, to be used again
     char sum[65];
     // The thread's own while it is busy:
     int file;
@@ -49,13 +50,19 @@ static void read_piece(uv_work_t *work)
     kl_sha256_add(&source->sha, piece->bytes, at);
 }
 
+static void free_pieces(kl_file_piece *piece)
+{
+    while (piece != NULL) {
+        kl_file_piece *next = piece->next;
+        free(piece);
+        piece = next;
+    }
+}
+
 static void free_source(kl_file_source *source)
 {
-    while (source->first != NULL) {
-        kl_file_piece *next = source->first->next;
-        free(source->first);
-        source->first = next;
-    }
+    free_pieces(source->first);
+    free_pieces(source->spare);
     free(source->piece);
     close(source->file);
     kl_sha256_free(&source->sha);
@@ -63,6 +70,16 @@ static void free_source(kl_file_source *source)
 }
 
 static void piece_read(uv_work_t *work, int status);
+
+// Pages that are new each time would cost more than a copy.
+static kl_file_piece *new_piece(kl_file_source *source)
+{
+    kl_file_piece *piece = source->spare;
+    if (piece == NULL)
+        return kl_need(malloc(sizeof *piece + KL_FILE_PIECE));
+    source->spare = piece->next;
+    return piece;
+}
 
 static void read_ahead(kl_file_source *source)
 {
@@ -72,7 +89,7 @@ static void read_ahead(kl_file_source *source)
     uint64_t most = source->skip > 0 ? source->skip : source->left;
     size_t length = most < KL_FILE_PIECE ? (size_t)most : KL_FILE_PIECE;
     if (source->piece == NULL)
-        source->piece = kl_need(malloc(sizeof *source->piece + KL_FILE_PIECE));
+        source->piece = new_piece(source);
     source->piece->length = length;
     source->busy = true;
     source->work.data = source;
@@ -99,6 +116,7 @@ static void piece_read(uv_work_t *work, int status)
     } else {
         piece->next = NULL;
         piece->index = source->count++;
+        piece->ends = source->count % KL_FILE_SLICE == 0 || source->left == 0;
         *source->last = piece;
         source->last = &piece->next;
         source->ready++;
@@ -139,7 +157,7 @@ kl_file_piece *kl_file_source_take(kl_file_source *source, unsigned int ways, un
 {
     for (kl_file_piece **at = &source->first; *at != NULL; at = &(*at)->next) {
         kl_file_piece *piece = *at;
-        if (piece->index % ways != way)
+        if (piece->index / KL_FILE_SLICE % ways != way)
             continue;
         *at = piece->next;
         if (source->last == &piece->next)
@@ -149,6 +167,12 @@ kl_file_piece *kl_file_source_take(kl_file_source *source, unsigned int ways, un
         return piece;
     }
     return NULL;
+}
+
+void kl_file_source_give(kl_file_source *source, kl_file_piece *piece)
+{
+    piece->next = source->spare;
+    source->spare = piece;
 }
 
 const char *kl_file_source_sum(const kl_file_source *source)

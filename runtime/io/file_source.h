@@ -10,7 +10,8 @@
 
 #include "base/failure.h"
 
-#define KL_FILE_PIECE (1024 * 1024)
+#define KL_FILE_PIECE (256 * 1024) // the sum, and who takes it, find it in a processor's cache
+#define KL_FILE_SLICE 4            // pieces
 
 typedef struct kl_file_source kl_file_source;
 
@@ -19,6 +20,7 @@ typedef struct kl_file_piece {
     struct kl_file_piece *next;
     uint64_t index; // from 0, after what was skipped
     size_t length;
+    bool ends; // a slice, or the file
     char bytes[];
 } kl_file_piece;
 
@@ -36,9 +38,11 @@ kl_file_source *kl_file_source_open(uv_loop_t *loop, int file, uint64_t size,
                                     const kl_file_source_events *events, void *ctx);
 // Reads `skip` bytes for the sum alone, then gives pieces, at most `ahead` of them at once.
 void kl_file_source_start(kl_file_source *source, uint64_t skip, int ahead);
-// Takes the first piece of those whose index modulo `ways` is `way`; the caller frees it. NULL:
-// none yet.
+// Takes the first piece of those whose slice modulo `ways` is `way`; the caller gives it back or
+// frees it. NULL: none yet.
 kl_file_piece *kl_file_source_take(kl_file_source *source, unsigned int ways, unsigned int way);
+// Gives back a piece that was taken.
+void kl_file_source_give(kl_file_source *source, kl_file_piece *piece);
 // The sha256 in hex of everything, NULL before the last byte is read.
 const char *kl_file_source_sum(const kl_file_source *source);
 // Lets it go. No event comes any more.

@@ -247,6 +247,7 @@ static void pump(kl_ssh_session *session)
         do
             step(session);
         while (session->again && session->state != KL_SSH_CLOSED && !kl_ssh_pump_is_long(session));
+        kl_ssh_wire_flush(&session->wire);
     }
     session->pumping = false;
     bool more = kl_ssh_wire_withholds(&session->wire);

@@ -17,7 +17,7 @@
 
 #define WORTH_ASKING (16 * 1024 * 1024) // bytes from which the sum is taken as they come
 #define MORE 3                          // channels besides the first
-#define AHEAD 2                         // pieces for each
+#define AHEAD 2                         // pieces; with several channels, slices for each
 
 // The channels: the first one's is the script's.
 typedef struct upload_way {
@@ -67,7 +67,8 @@ static void decide(file_upload *self, unsigned int count)
     snprintf(self->more, sizeof self->more, "%u\n", count - 1);
     for (upload_way *way = self->ways + count; way < way_end(self); way++)
         end_way(way);
-    kl_file_source_start(self->source, self->resumed, (int)count * AHEAD);
+    kl_file_source_start(self->source, self->resumed,
+                         count == 1 ? AHEAD : (int)count * AHEAD * KL_FILE_SLICE);
     kl_ssh_channel_wake(self->transfer.channel);
 }
 
@@ -114,7 +115,7 @@ static void way_done(void *ctx, const kl_ssh_exit *exit, const kl_failure *failu
         way_settled(way, false);
 }
 
-// Copies what is left of a piece, and the newline after it where there are several ways.
+// Copies what is left of a piece, and where there are several ways the newline after a slice.
 static ssize_t send_piece(upload_way *way, char *out, size_t size)
 {
     file_upload *self = way->upload;
@@ -125,11 +126,12 @@ static ssize_t send_piece(upload_way *way, char *out, size_t size)
     memcpy(out, piece->bytes + way->at, length);
     way->at += length;
     self->left -= length;
-    if (way->at < piece->length || (self->count > 1 && length == size))
+    bool marks = self->count > 1 && piece->ends;
+    if (way->at < piece->length || (marks && length == size))
         return (ssize_t)length;
-    if (self->count > 1)
+    if (marks)
         out[length++] = '\n';
-    free(piece);
+    kl_file_source_give(self->source, piece);
     way->piece = NULL;
     return (ssize_t)length;
 }

@@ -11,7 +11,7 @@
 // follows the file: it reads each piece when that is written.
 const char kl_ssh_upload_script[] =
     "t=$1 size=$2 mode=$3 owner=$4 p=$1.$5 keep=$6 mark=$7 there=0 d= may=0 "
-    "more=0\n" KL_UPLOAD_START "umask 077\n"
+    "more=0 low=\n" KL_UPLOAD_START "umask 077\n"
     "if [ \"$keep\" = 1 ]; then\n"
     "  if [ -f \"$p\" ] && [ ! -L \"$p\" ] && [ -O \"$p\" ]\n"
     "  then there=$(stat -c %s -- \"$p\")\n"
@@ -30,7 +30,7 @@ const char kl_ssh_upload_script[] =
     "  [ \"$may\" = 0 ] || exec 6< \"$d/1\" 7< \"$d/2\" 8< \"$d/3\" 3<&- 4<&- 5<&-\n"
     "fi\n"
     "take() {\n"
-    "  dd bs=131072 count=\"$1\" iflag=count_bytes,fullblock status=none\n"
+    "  $low dd bs=32768 count=\"$1\" iflag=count_bytes,fullblock status=none\n"
     "}\n"
     "piece() {\n"
     "  take \"$1\" >> \"$p\"\n"
@@ -53,15 +53,17 @@ const char kl_ssh_upload_script[] =
     "}\n"
     "sum() {\n"
     "  if command -v openssl > /dev/null\n" // ten times as fast
-    "  then openssl dgst -sha256 -r\n"
-    "  else sha256sum\n"
+    "  then $low openssl dgst -sha256 -r\n"
+    "  else $low sha256sum\n"
     "  fi\n"
     "}\n"
     "if [ -n \"$d\" ]; then\n"
     "  : >> \"$p\"\n"
     "  exec 9< \"$p\"\n"
-    "  { receive || : > \"$d/failed\"; } |\n"
+    "  { receive || : > \"$d/failed\"; } | {\n"
+    "    low='nice -n 19'\n" // the bytes come first: they wait for nobody else
     "    while read -r n; do take \"$n\" <&9; done | sum > \"$d/sum\"\n"
+    "  }\n"
     "  [ ! -e \"$d/failed\" ] || exit 1\n"
     "  have=$(cat -- \"$d/sum\")\n"
     "else\n"

@@ -20,29 +20,19 @@ static size_t pending(const kl_buf *buf, size_t at)
     return buf->length - at;
 }
 
-// Sends directly what the socket takes; returns the number of bytes, also 0.
-static size_t send_now(kl_ssh_wire *wire, const char *bytes, size_t length)
+void kl_ssh_wire_flush(kl_ssh_wire *wire)
 {
-    size_t sent = 0;
-    while (sent < length) {
-        ssize_t n = send(wire->fd, bytes + sent, length - sent, MSG_NOSIGNAL);
+    while (kl_ssh_wire_has_output(wire) && wire->error == 0) {
+        ssize_t n = send(wire->fd, wire->out.data + wire->out_at, pending(&wire->out, wire->out_at),
+                         MSG_NOSIGNAL);
         if (n > 0) {
-            sent += (size_t)n;
+            wire->out_at += (size_t)n;
         } else if (n < 0 && errno != EINTR) {
             if (errno != EAGAIN && errno != EWOULDBLOCK)
                 wire->error = errno;
             break;
         }
     }
-    return sent;
-}
-
-void kl_ssh_wire_flush(kl_ssh_wire *wire)
-{
-    size_t left = pending(&wire->out, wire->out_at);
-    if (left == 0 || wire->error != 0)
-        return;
-    wire->out_at += send_now(wire, wire->out.data + wire->out_at, left);
     if (wire->out_at >= OUT_FULL || wire->out_at == wire->out.length) { // may never be empty
         kl_buf_shift(&wire->out, wire->out_at);
         wire->out_at = 0;
@@ -102,7 +92,9 @@ bool kl_ssh_wire_full(const kl_ssh_wire *wire)
     return pending(&wire->out, wire->out_at) >= OUT_FULL;
 }
 
-// libssh2's send: always takes everything. Callers keep bulk away with kl_ssh_wire_full.
+// libssh2's send: always takes everything. Callers keep bulk away with kl_ssh_wire_full. Packets go
+// out together at the pump's end: each send wakes the host, which costs both sides more than a
+// copy.
 static ssize_t wire_send(libssh2_socket_t fd, const void *bytes, size_t length, int flags,
                          void **abstract)
 {
@@ -115,10 +107,9 @@ static ssize_t wire_send(libssh2_socket_t fd, const void *bytes, size_t length, 
     if (!kl_ssh_session_trusts(session))
         return (ssize_t)length; // dropped: an error here makes libssh2 1.10 forget the host key
     wire->sent += length;
-    size_t sent = 0;
-    if (!kl_ssh_wire_has_output(wire))
-        sent = send_now(wire, bytes, length);
-    kl_buf_append(&wire->out, (const char *)bytes + sent, length - sent);
+    kl_buf_append(&wire->out, bytes, length);
+    if (kl_ssh_wire_full(wire))
+        kl_ssh_wire_flush(wire);
     return (ssize_t)length;
 }
 
