@@ -11,7 +11,7 @@
 #include "base/failure.h"
 
 #define KL_FILE_PIECE (256 * 1024) // the sum, and who takes it, find it in a processor's cache
-#define KL_FILE_SLICE 4            // pieces
+#define KL_FILE_SLICE 8            // pieces
 
 typedef struct kl_file_source kl_file_source;
 

@@ -6,9 +6,9 @@
 // The sum comes after the bytes, so that the file is read once here. To be resumed, what arrived
 // stays when the connection ends, and the next upload is told how much of it there is; the sum
 // decides whether it was worth keeping. With a mark, the host says how much it has, and whether it
-// made the pipes that more channels write to. Pieces of 1 MB come from each channel in turn; the
+// made the pipes that more channels write to. Slices of 2 MB come from each channel in turn; the
 // newline after each tells that it is whole, or what follows would be appended after a gap. The sum
-// follows the file: it reads each piece when that is written.
+// follows the file, 16 MB at a time.
 const char kl_ssh_upload_script[] =
     "t=$1 size=$2 mode=$3 owner=$4 p=$1.$5 keep=$6 mark=$7 there=0 d= may=0 "
     "more=0 low=\n" KL_UPLOAD_START "umask 077\n"
@@ -36,8 +36,8 @@ const char kl_ssh_upload_script[] =
     "  take \"$1\" >> \"$p\"\n"
     "}\n"
     "receive() {\n"
-    "  left=$((size - there)) way=0 n=16777216\n"
-    "  [ \"$more\" = 0 ] || n=1048576\n"
+    "  left=$((size - there)) way=0 n=16777216 new=0\n"
+    "  [ \"$more\" = 0 ] || n=2097152\n"
     "  [ \"$there\" = 0 ] || echo \"$there\"\n"
     "  while [ \"$left\" -gt 0 ]; do\n"
     "    [ \"$left\" -ge \"$n\" ] || n=$left\n"
@@ -47,8 +47,8 @@ const char kl_ssh_upload_script[] =
     "      2) piece \"$n\" <&7 && read -r _ <&7 ;;\n"
     "      3) piece \"$n\" <&8 && read -r _ <&8 ;;\n"
     "    esac || return 1\n"
-    "    echo \"$n\"\n"
-    "    left=$((left - n)) way=$(((way + 1) % (more + 1)))\n"
+    "    left=$((left - n)) new=$((new + n)) way=$(((way + 1) % (more + 1)))\n"
+    "    if [ \"$new\" -ge 16777216 ] || [ \"$left\" = 0 ]; then echo \"$new\"; new=0; fi\n"
     "  done\n"
     "}\n"
     "sum() {\n"

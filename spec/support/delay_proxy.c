@@ -15,7 +15,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { PIECE = 65536, STACK = 131072 };
+enum { PIECE = 262144, STACK = 524288 };
 
 typedef struct piece {
     struct piece *next;
