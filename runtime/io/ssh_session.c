@@ -288,7 +288,10 @@ void kl_ssh_session_connected(kl_ssh_session *session, int fd, const kl_failure 
     kl_ssh_wire_attach(&session->wire, fd, session->handle);
     session->wire.received_ms = uv_now(session->loop);
     session->state = KL_SSH_HANDSHAKE;
-    pump(session);
+    if (kl_ssh_turn_is_spent(session))
+        kl_ssh_session_kick(session);
+    else
+        pump(session);
 }
 
 static void dialed(void *ctx, int fd, const kl_failure *failure)
