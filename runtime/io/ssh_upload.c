@@ -357,6 +357,8 @@ kl_ssh_transfer *kl_ssh_upload_file(kl_ssh_session *session, const kl_ssh_upload
         kl_ssh_transfer_free(&self->transfer);
         return NULL;
     }
+    // Its holes stay holes there. What is whole keeps its zeros: swapon wants a file without holes.
+    bool sparse = self->source != NULL && stat.st_blocks < stat.st_size / 512;
     self->left = self->size;
     snprintf(size, sizeof size, "%llu", (unsigned long long)self->size);
     kl_ssh_transfer_token(token); // hidden from globs like *.conf, found by whoever cleans up
@@ -370,10 +372,15 @@ kl_ssh_transfer *kl_ssh_upload_file(kl_ssh_session *session, const kl_ssh_upload
         self->count = 1;
     if (self->source != NULL && !self->asks)
         kl_file_source_start(self->source, 0, AHEAD);
-    const char *words[] = {upload->target, size,
-                           upload->mode,   upload->owner != NULL ? upload->owner : "",
-                           beside,         upload->resume ? "1" : "0",
-                           self->mark,     NULL};
+    const char *words[] = {upload->target,
+                           size,
+                           upload->mode,
+                           upload->owner != NULL ? upload->owner : "",
+                           beside,
+                           upload->resume ? "1" : "0",
+                           self->mark,
+                           sparse ? "conv=sparse" : "",
+                           NULL};
     return kl_ssh_transfer_start(&self->transfer, session, upload->target, kl_ssh_upload_script,
                                  words, upload->timeout, out_failure);
 }

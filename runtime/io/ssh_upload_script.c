@@ -10,8 +10,8 @@
 // newline after each tells that it is whole, or what follows would be appended after a gap. The sum
 // follows the file, 16 MB at a time.
 const char kl_ssh_upload_script[] =
-    "t=$1 size=$2 mode=$3 owner=$4 p=$1.$5 keep=$6 mark=$7 there=0 d= may=0 "
-    "more=0 low=\n" KL_UPLOAD_START "umask 077\n"
+    "t=$1 size=$2 mode=$3 owner=$4 p=$1.$5 keep=$6 mark=$7 conv=$8 there=0 "
+    "d= may=0 more=0 low=\n" KL_UPLOAD_START "umask 077\n"
     "if [ \"$keep\" = 1 ]; then\n"
     "  if [ -f \"$p\" ] && [ ! -L \"$p\" ] && [ -O \"$p\" ]\n"
     "  then there=$(stat -c %s -- \"$p\")\n"
@@ -29,11 +29,14 @@ const char kl_ssh_upload_script[] =
     "  read -r more\n"
     "  [ \"$may\" = 0 ] || exec 6< \"$d/1\" 7< \"$d/2\" 8< \"$d/3\" 3<&- 4<&- 5<&-\n"
     "fi\n"
+    ": >> \"$p\"\n"
+    "exec 5<> \"$p\"\n" // not to append: dd could leave no holes
+    "[ \"$there\" = 0 ] || dd count=0 seek=\"$there\" oflag=seek_bytes status=none >&5\n"
     "take() {\n"
-    "  $low dd bs=32768 count=\"$1\" iflag=count_bytes,fullblock status=none\n"
+    "  $low dd bs=131072 count=\"$1\" iflag=count_bytes,fullblock status=none ${2:-}\n"
     "}\n"
     "piece() {\n"
-    "  take \"$1\" >> \"$p\"\n"
+    "  take \"$1\" \"$conv\" >&5\n"
     "}\n"
     "receive() {\n"
     "  left=$((size - there)) way=0 n=16777216 new=0\n"
@@ -58,16 +61,15 @@ const char kl_ssh_upload_script[] =
     "  fi\n"
     "}\n"
     "if [ -n \"$d\" ]; then\n"
-    "  : >> \"$p\"\n"
     "  exec 9< \"$p\"\n"
     "  { receive || : > \"$d/failed\"; } | {\n"
-    "    low='nice -n 19'\n" // the bytes come first: they wait for nobody else
+    "    low='nice -n 19'\n" // the bytes come first
+    "    ! command -v chrt > /dev/null || low='chrt -i 0'\n"
     "    while read -r n; do take \"$n\" <&9; done | sum > \"$d/sum\"\n"
     "  }\n"
     "  [ ! -e \"$d/failed\" ] || exit 1\n"
     "  have=$(cat -- \"$d/sum\")\n"
     "else\n"
-    "  : >> \"$p\"\n"
     "  receive > /dev/null\n"
     "  have=$(sum < \"$p\")\n"
     "fi\n"
