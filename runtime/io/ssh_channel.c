@@ -144,7 +144,8 @@ static void write_input(kl_ssh_channel *channel)
             return;
         }
         channel->input_at += (size_t)n;
-        if (kl_ssh_pump_is_long(session)) { // every channel gets a packet in before
+        // Every channel gets a packet in before.
+        if (session->wire.sent - session->pump_sent >= INPUT_SIZE) {
             kl_ssh_session_kick(session);
             return;
         }

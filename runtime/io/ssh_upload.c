@@ -116,7 +116,7 @@ static void way_done(void *ctx, const kl_ssh_exit *exit, const kl_failure *failu
 }
 
 // Copies what is left of a piece, and where there are several ways the newline after a slice.
-static ssize_t send_piece(upload_way *way, char *out, size_t size)
+static size_t send_piece(upload_way *way, char *out, size_t size)
 {
     file_upload *self = way->upload;
     kl_file_piece *piece = way->piece;
@@ -128,25 +128,32 @@ static ssize_t send_piece(upload_way *way, char *out, size_t size)
     self->left -= length;
     bool marks = self->count > 1 && piece->ends;
     if (way->at < piece->length || (marks && length == size))
-        return (ssize_t)length;
+        return length;
     if (marks)
         out[length++] = '\n';
     kl_file_source_give(self->source, piece);
     way->piece = NULL;
-    return (ssize_t)length;
+    return length;
 }
 
-// The next bytes of the file for this way; 0: it has had all of its.
+// The next bytes of the file for this way; 0: it has had all of its. As many as there is room for:
+// a rest would be a packet of its own.
 static ssize_t pull_file(upload_way *way, char *out, size_t size)
 {
     file_upload *self = way->upload;
-    if (way->piece == NULL) {
-        way->at = 0;
-        way->piece =
-            kl_file_source_take(self->source, self->count, (unsigned int)(way - self->ways));
+    size_t length = 0;
+    while (length < size) {
+        if (way->piece == NULL) {
+            way->at = 0;
+            way->piece =
+                kl_file_source_take(self->source, self->count, (unsigned int)(way - self->ways));
+        }
+        if (way->piece == NULL)
+            break;
+        length += send_piece(way, out + length, size - length);
     }
-    if (way->piece != NULL)
-        return send_piece(way, out, size);
+    if (length > 0)
+        return (ssize_t)length;
     return kl_file_source_sum(self->source) != NULL ? 0 : KL_SSH_LATER;
 }
 
