@@ -1,4 +1,5 @@
-// Opening channels: in their order, one at a time, as many as the host allows.
+// Opening channels: in their order, as many as the host allows. libssh2 opens one at a time; while
+// a command starts, the next channel opens.
 #include "io/ssh_channel_internal.h"
 
 #define REFUSED_MS 50 // doubles up to sixteen times
@@ -76,6 +77,8 @@ static void step_opening(kl_ssh_channel *channel, uint64_t now)
         kl_ssh_channel_error(channel, rc, "opening a channel");
         return;
     }
+    session->opener = NULL;
+    session->again = true; // the next one may open
     channel->state = KL_CHANNEL_STARTING;
     double trip = (double)(uv_hrtime() - channel->asked_ns) / 1e9;
     if (!session->has_opened || trip < session->round_trip)
@@ -100,8 +103,6 @@ static void step_starting(kl_ssh_channel *channel)
     int rc = start(channel);
     if (rc == LIBSSH2_ERROR_EAGAIN)
         return;
-    channel->session->opener = NULL;
-    channel->session->again = true; // the next one may open
     channel->state = channel->events != NULL && rc == 0 ? KL_CHANNEL_RUNNING : KL_CHANNEL_CLOSING;
     kl_buf_free(&channel->command);
     if (rc != 0)
@@ -135,12 +136,11 @@ void kl_ssh_channels_unwind(kl_ssh_session *session)
 {
     kl_ssh_channel *opener = session->opener;
     session->opener = NULL;
-    if (opener == NULL)
-        return;
-    if (opener->state == KL_CHANNEL_OPENING && opener->tunnel)
+    if (opener != NULL && opener->tunnel)
         kl_ssh_tunnel_open(opener);
-    else if (opener->state == KL_CHANNEL_OPENING)
+    else if (opener != NULL)
         libssh2_channel_open_session(session->handle);
-    else if (opener->state == KL_CHANNEL_STARTING)
-        start(opener);
+    for (kl_ssh_channel *at = session->channels; at != NULL; at = at->next)
+        if (at->state == KL_CHANNEL_STARTING)
+            start(at);
 }

@@ -111,6 +111,20 @@ describe("rt.exec", function()
     end
   end)
 
+  it("starts commands with and without a terminal at once", function()
+    local tasks = {}
+    for i = 1, 40 do
+      tasks[i] = task.spawn(function()
+        return exec.run(session, "test -t 1; echo $? " .. i, { pty = i % 2 == 0 })
+      end)
+    end
+    for i = 1, 40 do
+      local _, done, err = tasks[i]:join()
+      assert.is_nil(err)
+      assert.equal(i % 2 == 0 and ("0 %d\r\n"):format(i) or ("1 %d\n"):format(i), done.out)
+    end
+  end)
+
   it("waits for a slot where the host allows fewer", function()
     local narrow <close> = sshd.start { config = "MaxSessions 2" }
     local tight <close> = assert(ssh.connect(narrow:options()))
