@@ -149,7 +149,7 @@ describe("a tree that travels", function()
       return transfer.upload(session, { content = "xy", target = there .. "/f",
         progress = watched })
     end)
-    while watched:read() ~= 0 do timer.sleep(0) end
+    while watched:read() > 2 do timer.sleep(0) end
     assert.error_matches(function()
       transfer.upload(session, { content = "x", target = there .. "/g", progress = watched })
     end, "watches another transfer")
