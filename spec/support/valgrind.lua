@@ -18,7 +18,7 @@ local specs = {
 local options = {
   "--leak-check=full", "--track-fds=yes", "--num-callers=30", "--child-silent-after-fork=yes",
   "--suppressions=spec/support/valgrind.supp", "--trace-children=yes",
-  "--trace-children-skip=/usr/*,/bin/*,/sbin/*,*/python3,*/fault_proxy,*/tcp_server,*/pty",
+  "--trace-children-skip=/usr/*,/bin/*,/sbin/*,*/python3,*_proxy,*/tcp_server,*/pty",
 }
 
 ---@class spec.ValgrindCase
