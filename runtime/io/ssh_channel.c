@@ -10,8 +10,9 @@
 #include <string.h>
 
 #define COMMAND_MAX 32000
+#define TURN_PACKETS 8 // of a session: half a millisecond of CPU
 // libssh2 sends packets of at most 32 700 bytes; a multiple leaves no small last one.
-#define INPUT_SIZE ((size_t)8 * 32700)
+#define INPUT_SIZE ((size_t)TURN_PACKETS * 32700)
 #define READ_SIZE 32768
 
 static void abandon(kl_ssh_channel *channel)
@@ -144,8 +145,7 @@ static void write_input(kl_ssh_channel *channel)
             return;
         }
         channel->input_at += (size_t)n;
-        // Every channel gets a packet in before.
-        if (session->wire.sent - session->pump_sent >= INPUT_SIZE) {
+        if (++session->pump_packets >= TURN_PACKETS) { // every channel gets a packet in before
             kl_ssh_session_kick(session);
             return;
         }

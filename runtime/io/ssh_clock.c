@@ -62,7 +62,7 @@ static uint64_t cpu_ns(void)
 void kl_ssh_pump_begins(kl_ssh_session *session)
 {
     session->pump_ns = cpu_ns();
-    session->pump_sent = session->wire.sent;
+    session->pump_packets = 0;
 }
 
 bool kl_ssh_pump_is_long(const kl_ssh_session *session)

@@ -93,7 +93,7 @@ struct kl_ssh_session {
     uint64_t login_ns;       // when the login asked first
     uint64_t login_received; // the bytes that had come then
     uint64_t pump_ns;        // CPU when the pump that runs began
-    uint64_t pump_sent;      // what `sent` of the wire was then
+    int pump_packets;        // of commands' input that it sent
     uint64_t deadline_ms;    // of the connect
     uint64_t keepalive_ms;   // when the next sign of life is due
     int withheld;            // signs of life that libssh2 did not send
