@@ -81,9 +81,8 @@ static void step_opening(kl_ssh_channel *channel, uint64_t now)
     session->again = true; // the next one may open
     channel->state = KL_CHANNEL_STARTING;
     double trip = (double)(uv_hrtime() - channel->asked_ns) / 1e9;
-    if (!session->has_opened || trip < session->round_trip)
+    if (session->round_trip == 0 || trip < session->round_trip)
         session->round_trip = trip;
-    session->has_opened = true;
 }
 
 static int start(kl_ssh_channel *channel)

@@ -86,10 +86,9 @@ struct kl_ssh_session {
     kl_ssh_pins pins;
     kl_buf host_key_types; // to ask the host for: "ssh-ed25519,…"
     double keepalive;
-    // Seconds: the login's first answer took so long, then the shortest opening of a channel. 0:
-    // not known yet.
+    // Seconds: the shortest of the login's first answer and the openings of channels, for a host
+    // that is busy answers late over a short way, too. 0: not known yet.
     double round_trip;
-    bool has_opened;         // a channel, so it is from that
     uint64_t login_ns;       // when the login asked first
     uint64_t login_received; // the bytes that had come then
     uint64_t pump_ns;        // CPU when the pump that runs began
