@@ -116,7 +116,6 @@ static void piece_read(uv_work_t *work, int status)
     } else {
         piece->next = NULL;
         piece->index = source->count++;
-        piece->ends = source->count % KL_FILE_SLICE == 0 || source->left == 0;
         *source->last = piece;
         source->last = &piece->next;
         source->ready++;

@@ -11,7 +11,7 @@
 #include "base/failure.h"
 
 #define KL_FILE_PIECE (256 * 1024) // the sum, and who takes it, find it in a processor's cache
-#define KL_FILE_SLICE 8            // pieces
+#define KL_FILE_SLICE 16           // pieces
 
 typedef struct kl_file_source kl_file_source;
 
@@ -20,7 +20,6 @@ typedef struct kl_file_piece {
     struct kl_file_piece *next;
     uint64_t index; // from 0, after what was skipped
     size_t length;
-    bool ends; // a slice, or the file
     char bytes[];
 } kl_file_piece;
 

@@ -1,5 +1,5 @@
 // Uploads of a file or of bytes: over several channels at once where the round trip is long, for
-// the host takes 2 MB of a channel a round trip.
+// the host takes 2 MB of a channel a round trip. Each takes every so many-th slice.
 #include "io/ssh_transfer_internal.h"
 
 #include "base/ending.h"
@@ -17,7 +17,7 @@
 
 #define WORTH_ASKING (16 * 1024 * 1024) // bytes from which the sum is taken as they come
 #define MORE 3                          // channels besides the first
-#define AHEAD 2                         // pieces; with several channels, slices for each
+#define AHEAD 2                         // pieces; with several channels, a slice more than they are
 
 // The channels: the first one's is the script's.
 typedef struct upload_way {
@@ -26,6 +26,7 @@ typedef struct upload_way {
     bool settled;            // of the others: it is open, or will not be
     bool open;
     kl_buf said;
+    size_t count_at;      // what it was told of how many there are
     kl_file_piece *piece; // being sent
     size_t at;
 } upload_way;
@@ -41,11 +42,13 @@ typedef struct file_upload {
     bool asks;     // it has not answered
     kl_buf answer;
     uint64_t resumed;
+    char *part; // the unfinished file there
+    bool sparse;
     upload_way ways[1 + MORE];
     unsigned int count; // of ways that are used; 0: not decided
     char more[4];       // what the host is told of that
-    size_t more_at;
-    char sum[66]; // hex and a newline, once known
+    bool broken;        // one of them failed: the others end, and the script says what it knows
+    char sum[66];       // hex and a newline, once known
     size_t sum_at;
 } file_upload;
 
@@ -68,7 +71,7 @@ static void decide(file_upload *self, unsigned int count)
     for (upload_way *way = self->ways + count; way < way_end(self); way++)
         end_way(way);
     kl_file_source_start(self->source, self->resumed,
-                         count == 1 ? AHEAD : (int)count * AHEAD * KL_FILE_SLICE);
+                         count == 1 ? AHEAD : (int)(count + 1) * KL_FILE_SLICE);
     kl_ssh_channel_wake(self->transfer.channel);
 }
 
@@ -104,18 +107,21 @@ static void way_data(void *ctx, kl_ssh_stream stream, const char *bytes, size_t 
     }
 }
 
-// One that ends early leaves the script a piece that is not whole, and the script says so.
 static void way_done(void *ctx, const kl_ssh_exit *exit, const kl_failure *failure)
 {
     upload_way *way = ctx;
-    (void)exit;
-    (void)failure;
+    file_upload *self = way->upload;
     way->channel = NULL;
-    if (!way->settled)
+    if (!way->settled) {
         way_settled(way, false);
+    } else if (way->open && (failure != NULL || exit->code != 0) &&
+               self->transfer.channel != NULL) {
+        self->broken = true;
+        kl_ssh_channel_wake(self->transfer.channel);
+    }
 }
 
-// Copies what is left of a piece, and where there are several ways the newline after a slice.
+// Copies what is left of a piece.
 static size_t send_piece(upload_way *way, char *out, size_t size)
 {
     file_upload *self = way->upload;
@@ -126,13 +132,10 @@ static size_t send_piece(upload_way *way, char *out, size_t size)
     memcpy(out, piece->bytes + way->at, length);
     way->at += length;
     self->left -= length;
-    bool marks = self->count > 1 && piece->ends;
-    if (way->at < piece->length || (marks && length == size))
-        return length;
-    if (marks)
-        out[length++] = '\n';
-    kl_file_source_give(self->source, piece);
-    way->piece = NULL;
+    if (way->at == piece->length) {
+        kl_file_source_give(self->source, piece);
+        way->piece = NULL;
+    }
     return length;
 }
 
@@ -157,24 +160,60 @@ static ssize_t pull_file(upload_way *way, char *out, size_t size)
     return kl_file_source_sum(self->source) != NULL ? 0 : KL_SSH_LATER;
 }
 
+static ssize_t pull_text(const char *text, size_t *at, char *out, size_t size)
+{
+    size_t rest = strlen(text) - *at;
+    if (rest > size)
+        rest = size;
+    memcpy(out, text + *at, rest);
+    *at += rest;
+    return (ssize_t)rest;
+}
+
+// What a way gets: how many there are, then its bytes of the file.
+static ssize_t pull_way(upload_way *way, char *out, size_t size)
+{
+    file_upload *self = way->upload;
+    if (self->count == 0)
+        return KL_SSH_LATER;
+    if (self->broken)
+        return 0;
+    if (self->mark[0] != '\0' && self->more[way->count_at] != '\0')
+        return pull_text(self->more, &way->count_at, out, size);
+    return pull_file(way, out, size);
+}
+
 static ssize_t way_pull(void *ctx, char *out, size_t size, kl_failure *out_failure)
 {
-    upload_way *way = ctx;
     (void)out_failure;
-    return way->upload->count == 0 ? KL_SSH_LATER : pull_file(way, out, size);
+    return pull_way(ctx, out, size);
 }
 
 static const kl_ssh_channel_events way_events = {way_data, way_pull, way_done, NULL};
+
+static const char *conversion(const file_upload *self)
+{
+    return self->sparse ? "notrunc,sparse" : "notrunc";
+}
+
+static bool far_away(const file_upload *self)
+{
+    return self->left >= WORTH_ASKING &&
+           kl_ssh_session_round_trip(self->transfer.session) >= KL_LONG_TRIP;
+}
 
 // Opens the other channels, if the host has room for them now.
 static void open_more(file_upload *self)
 {
     kl_failure failure;
+    char there[24], size[24];
+    snprintf(there, sizeof there, "%llu", (unsigned long long)self->resumed);
+    snprintf(size, sizeof size, "%llu", (unsigned long long)self->size);
     for (int i = 1; i <= MORE; i++) {
         upload_way *way = &self->ways[i];
         kl_buf command = {0};
         const char number[] = {(char)('0' + i), '\0'};
-        const char *words[] = {self->mark, number, NULL};
+        const char *words[] = {self->mark, number, self->part, there, size, conversion(self), NULL};
         kl_ssh_transfer_command(&command, kl_ssh_upload_more_script, words);
         way->channel = kl_ssh_channel_exec(self->transfer.session, command.data, 0, &way_events,
                                            way, &failure);
@@ -207,8 +246,7 @@ static bool file_data(kl_ssh_transfer *transfer, const char *bytes, size_t lengt
     self->asks = false;
     self->resumed = there;
     self->left -= there;
-    if (more == 1 && self->left >= WORTH_ASKING &&
-        kl_ssh_session_round_trip(self->transfer.session) >= KL_LONG_TRIP)
+    if (more == 1 && far_away(self))
         open_more(self);
     else
         decide(self, 1);
@@ -226,29 +264,15 @@ static ssize_t pull_content(file_upload *self, char *out, size_t size)
     return (ssize_t)size;
 }
 
-static ssize_t pull_text(const char *text, size_t *at, char *out, size_t size)
-{
-    size_t rest = strlen(text) - *at;
-    if (rest > size)
-        rest = size;
-    memcpy(out, text + *at, rest);
-    *at += rest;
-    return (ssize_t)rest;
-}
-
 static ssize_t file_pull(kl_ssh_transfer *transfer, char *out, size_t size, kl_failure *out_failure)
 {
     file_upload *self = (file_upload *)transfer;
     (void)out_failure;
-    if (self->count == 0)
-        return KL_SSH_LATER;
-    if (self->mark[0] != '\0' && self->more[self->more_at] != '\0')
-        return pull_text(self->more, &self->more_at, out, size);
     if (self->source == NULL && self->left > 0)
         return pull_content(self, out, size);
     if (self->source != NULL && self->sum[0] == '\0') {
-        ssize_t n = pull_file(&self->ways[0], out, size);
-        if (n != 0)
+        ssize_t n = pull_way(&self->ways[0], out, size);
+        if (n != 0 || self->broken)
             return n;
         snprintf(self->sum, sizeof self->sum, "%s\n", kl_file_source_sum(self->source));
     }
@@ -298,6 +322,7 @@ static void file_free(kl_ssh_transfer *transfer)
         OPENSSL_cleanse(self->content.data, self->content.capacity);
     kl_buf_free(&self->content);
     kl_buf_free(&self->answer);
+    free(self->part);
 }
 
 static const kl_ssh_transfer_kind file_kind = {"upload to", file_pull,     file_data,
@@ -365,7 +390,7 @@ kl_ssh_transfer *kl_ssh_upload_file(kl_ssh_session *session, const kl_ssh_upload
         return NULL;
     }
     // Its holes stay holes there. What is whole keeps its zeros: swapon wants a file without holes.
-    bool sparse = self->source != NULL && stat.st_blocks < stat.st_size / 512;
+    self->sparse = self->source != NULL && stat.st_blocks < stat.st_size / 512;
     self->left = self->size;
     snprintf(size, sizeof size, "%llu", (unsigned long long)self->size);
     kl_ssh_transfer_token(token); // hidden from globs like *.conf, found by whoever cleans up
@@ -379,6 +404,9 @@ kl_ssh_transfer *kl_ssh_upload_file(kl_ssh_session *session, const kl_ssh_upload
         self->count = 1;
     if (self->source != NULL && !self->asks)
         kl_file_source_start(self->source, 0, AHEAD);
+    kl_buf part = {0};
+    kl_buf_printf(&part, "%s.%s", upload->target, beside);
+    self->part = part.data;
     const char *words[] = {upload->target,
                            size,
                            upload->mode,
@@ -386,7 +414,8 @@ kl_ssh_transfer *kl_ssh_upload_file(kl_ssh_session *session, const kl_ssh_upload
                            beside,
                            upload->resume ? "1" : "0",
                            self->mark,
-                           sparse ? "conv=sparse" : "",
+                           conversion(self),
+                           far_away(self) ? "1" : "0",
                            NULL};
     return kl_ssh_transfer_start(&self->transfer, session, upload->target, kl_ssh_upload_script,
                                  words, upload->timeout, out_failure);

@@ -98,7 +98,8 @@ describe("rt.transfer's upload over a long way", function()
       session:close()
       server:signal "TERM" -- or a stalled one waits for more
       settles "^f%.kiln%-part%-%x+ tmp$"
-      local now = tonumber(sshd.output(("stat -c %%s %s/there/f.kiln-part-*"):format(dir)))
+      local now = tonumber(sshd.output(("tail -c +%d %s/there/f.kiln-part-* | tail -n 1"):format(
+        #bytes + 1, dir)))
       assert.is_true(now > left, ("%d bytes after %d"):format(now, left))
       left = now
     end
@@ -126,21 +127,31 @@ describe("rt.transfer's upload over a long way", function()
   it("fails when one of its channels ends early", function()
     local server <close> = host()
     local far <close> = delay_proxy.start(server.port, 20)
+    -- The script of the second of the other channels, or what it runs.
+    local script = "$(pgrep -o -f '[k]iln [0-9a-f]{16} 2 ')"
+    for _, kill in ipairs { "kill -KILL " .. script, "pkill -KILL -x dd -P " .. script } do
+      local session <close> = assert(ssh.connect(server:options { port = far.port }))
+      local child = task.spawn(function() return up(session) end)
+      repeat timer.sleep(0.005) until os.execute(kill .. " 2>/dev/null")
+      local done, err = select(2, child:join())
+      assert.is_nil(done)
+      assert.equal("io", err.kind, err.message)
+      settles "^tmp$"
+    end
+  end)
+
+  it("says what was wrong on the host in one of its channels", function()
+    local server <close> = sshd.start {
+      within = "unshare -m sh -c 'mount -t tmpfs -o size=14m tmpfs /mnt && exec \"$@\"' sh" }
+    local far <close> = delay_proxy.start(server.port, 20)
     local session <close> = assert(ssh.connect(server:options { port = far.port }))
-    local child = task.spawn(function() return up(session) end)
-    local cat = ""
-    repeat
-      timer.sleep(0.01)
-      for _, pid in ipairs(server:processes()) do
-        cat = sshd.output(("pgrep -x cat -P %d"):format(pid))
-        if cat ~= "" then break end
-      end
-    until cat ~= ""
-    sshd.output("kill -KILL " .. cat:match "%d+")
-    local done, err = select(2, child:join())
-    assert.is_nil(done)
-    assert.equal("io", err.kind, err.message)
-    settles "^tmp$"
+    for _, resume in ipairs { false, true } do
+      local done, err = transfer.upload(session, { source = dir .. "/big", target = "/mnt/f",
+        resume = resume, timeout = 60 })
+      assert.is_nil(done)
+      assert.equal("limit", err.kind, err.message)
+      assert.matches("No space left", err.message, 1, true)
+    end
   end)
 
   it("packs a tree, both ways, and one where the way is short not", function()

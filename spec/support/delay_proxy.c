@@ -15,13 +15,13 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { PIECE = 262144, STACK = 524288 };
+enum { PIECE = 131072, STACK = 65536 };
 
 typedef struct piece {
     struct piece *next;
     struct timespec due;
-    ssize_t length; // 0: the end
-    char bytes[];
+    ssize_t length; // 0 or less: the end
+    char bytes[PIECE];
 } piece;
 
 // One direction of a connection: a thread reads, another writes when it is time.
@@ -30,19 +30,28 @@ typedef struct way {
     pthread_mutex_t lock;
     pthread_cond_t more;
     piece *first, **last;
+    piece *spare; // written, to be used again: new memory costs more than a copy
 } way;
 
 static int target;
 static long delay_ns;
 
-static void push(way *self, const char *bytes, ssize_t length)
+// A piece to read into.
+static piece *blank(way *self)
 {
-    piece *made = malloc(sizeof *made + (size_t)length);
-    if (made == NULL)
+    pthread_mutex_lock(&self->lock);
+    piece *made = self->spare;
+    if (made != NULL)
+        self->spare = made->next;
+    pthread_mutex_unlock(&self->lock);
+    if (made == NULL && (made = malloc(sizeof *made)) == NULL)
         abort();
     made->next = NULL;
-    made->length = length;
-    memcpy(made->bytes, bytes, (size_t)length);
+    return made;
+}
+
+static void push(way *self, piece *made)
+{
     clock_gettime(CLOCK_MONOTONIC, &made->due);
     made->due.tv_nsec += delay_ns;
     made->due.tv_sec += made->due.tv_nsec / 1000000000;
@@ -67,14 +76,25 @@ static piece *pop(way *self)
     return taken;
 }
 
+static void give_back(way *self, piece *one)
+{
+    pthread_mutex_lock(&self->lock);
+    one->next = self->spare;
+    self->spare = one;
+    pthread_mutex_unlock(&self->lock);
+}
+
 static void *read_way(void *argument)
 {
     way *self = argument;
-    char bytes[PIECE];
-    ssize_t n;
-    while ((n = read(self->from, bytes, sizeof bytes)) > 0)
-        push(self, bytes, n);
-    push(self, bytes, 0);
+    piece *one;
+    bool goes_on;
+    do {
+        one = blank(self);
+        one->length = read(self->from, one->bytes, PIECE);
+        goes_on = one->length > 0;
+        push(self, one);
+    } while (goes_on);
     return NULL;
 }
 
@@ -95,7 +115,7 @@ static void *write_way(void *argument)
         while (clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &one->due, NULL) != 0)
             ;
         bool goes_on = one->length > 0 && write_piece(self->to, one);
-        free(one);
+        give_back(self, one);
         if (!goes_on)
             break;
     }
