@@ -15,8 +15,8 @@ enum {
     KL_TRANSFER_IS_TREE = 83
 };
 
-// Seconds from which the 2 MB a round trip, of a channel that libssh2 or sshd opens, are too few: at
-// 10 ms they are 200 MB/s. Less would be taken for long where a host is busy.
+// Seconds from which the 2 MB a round trip, of a channel that libssh2 or sshd opens, are too few:
+// at 10 ms they are 200 MB/s. Less would be taken for long where a host is busy.
 #define KL_LONG_TRIP 0.01
 
 // And from which trees travel packed: it saves more than it costs.

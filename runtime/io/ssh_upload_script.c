@@ -140,4 +140,4 @@ const char kl_ssh_upload_more_script[] =
     "exec 3>&1 > \"${TMPDIR:-/tmp}/kiln-$1/log\" 5<> \"$p\" || exit\n"
     "printf '\\n%s ok\\n' \"$1\" >&3\n"
     "exec 3>&-\n"
-    "read -r more\n" SLICES "slices \"$2\"\n";
+    "read -r more || exit\n" SLICES "slices \"$2\"\n";
