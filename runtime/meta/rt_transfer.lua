@@ -34,7 +34,7 @@ local transfer = {}
 
 ---Uploads one file, or bytes. Makes the directories above the target. From 16 MB the host takes the
 ---sum as the bytes come, and where a round trip is 10 ms or more, the file goes over four channels,
----if the host has them free; its $TMPDIR holds pipes meanwhile. A source with holes arrives with
+---if the host has them free; its $TMPDIR holds a pipe meanwhile. A source with holes arrives with
 ---holes.
 ---@async
 ---@param session rt.ssh.Session
