@@ -1,5 +1,6 @@
 local lfs = require "lfs"
 local crypto = require "rt.crypto"
+local fs = require "rt.fs"
 local http = require "rt.http"
 local httpd = require "rt.httpd"
 local proc = require "rt.proc"
@@ -270,10 +271,17 @@ describe("rt.http", function()
     assert.is_true(timer.now() - before < 5) -- and not its 60 s
   end)
 
-  it("ends with the program, in the middle of requests", function()
+  ---Runs a program of its own.
+  local function ends(text)
     local script = os.tmpname()
-    local file = assert(io.open(script, "w"))
-    file:write [[
+    assert(fs.write(script, text))
+    local done = assert(proc.run { argv = { proc.info().exe, "lua", script }, timeout = 20 })
+    assert.same({ 0, "" }, { done.code, done.err })
+    os.remove(script)
+  end
+
+  it("ends with the program, in the middle of requests", function()
+    ends [[
       local http, httpd, task = require "rt.http", require "rt.httpd", require "rt.task"
       server = assert(httpd.listen())
       for _ = 1, 3 do
@@ -281,14 +289,17 @@ describe("rt.http", function()
       end
       waiting = { server:accept(), server:accept() }
       task.spawn(server.accept, server)
-      task.spawn(http.request, { url = "http://no-such-name.invalid/" })
       task.spawn(require("rt.tcp").reach, { host = "192.0.2.1", port = 9 })
       require("rt.timer").sleep(0.01)
     ]]
-    file:close()
-    local done = assert(proc.run { argv = { proc.info().exe, "lua", script }, timeout = 20 })
-    assert.same({ 0, "" }, { done.code, done.err })
-    os.remove(script)
+  end)
+
+  it("ends with the program, while a name is looked up", function()
+    ends [[
+      local task = require "rt.task"
+      task.spawn(require("rt.http").request, { url = "http://no-such-name.invalid/" })
+      require("rt.timer").sleep(0.01)
+    ]]
   end)
 
   test("runs many requests at the same time", function()
