@@ -1,15 +1,18 @@
 // What runs on the host for the upload of a file.
 #include "io/ssh_upload_script.h"
 
+#include "io/file_source.h"
 #include "io/ssh_transfer_internal.h"
+
+_Static_assert(KL_FILE_PIECE *KL_FILE_SLICE == 4194304, "the script's slices are the source's");
 
 // `slices WAY`: writes each slice of 4 MB of this channel where it belongs, a process each, and
 // says on standard output which one, how much of it came, and what was wrong. dd seeks from where
 // descriptor 5 is.
 #define SLICES                                                                                     \
-    "nl='\n'\n"                                                                                    \
+    "slice=4194304 nl='\n'\n"                                                                      \
     "slices() {\n"                                                                                 \
-    "  i=$1 n=4194304\n"                                                                           \
+    "  i=$1 n=$slice\n"                                                                            \
     "  at=$((there + i * n))\n"                                                                    \
     "  by=$at\n"                                                                                   \
     "  while [ \"$at\" -lt \"$size\" ]; do\n"                                                      \
@@ -84,7 +87,7 @@ const char kl_ssh_upload_script[] =
     "    while got=${lines#*\" $next:\"} && [ \"$got\" != \"$lines\" ]; do\n"
     "      lines=${lines%%\" $next:\"*}\" ${got#* }\" got=${got%% *} next=$((next + 1))\n"
     "      whole=$((whole + got))\n"
-    "      [ \"$got\" = 4194304 ] || next=none\n" // the last one, or not all of it came
+    "      [ \"$got\" = \"$slice\" ] || next=none\n" // the last one, or not all of it came
     "    done\n"
     "    if [ $((whole - told)) -ge 16777216 ] || [ \"$whole\" = \"$size\" ]; then\n"
     "      echo \"$whole\" >> \"$p\"\n"
@@ -93,8 +96,8 @@ const char kl_ssh_upload_script[] =
     "    fi\n"
     "    [ -z \"$why\" ] || { echo \"$why\" >&2; break; }\n"
     "  done\n"
-    "  echo \"$whole\" >> \"$p\"\n"
-    "  [ \"$whole\" = \"$size\" ] && truncate -s \"$size\" -- \"$p\"\n"
+    "  [ \"$whole\" = \"$size\" ] || { echo \"$whole\" >> \"$p\"; return 1; }\n"
+    "  truncate -s \"$size\" -- \"$p\"\n"
     "}\n"
     "gathered() {\n"
     "  slices 0 <&6 > \"$d/log\" &\n"

@@ -70,8 +70,7 @@ static void way_done(void *ctx, const kl_ssh_exit *exit, const kl_failure *failu
     way->channel = NULL;
     if (!way->settled) {
         way_settled(way, false);
-    } else if (way->open && (failure != NULL || exit->code != 0) &&
-               self->transfer.channel != NULL) {
+    } else if ((failure != NULL || exit->code != 0) && self->transfer.channel != NULL) {
         self->broken = true;
         kl_ssh_channel_wake(self->transfer.channel);
     }
