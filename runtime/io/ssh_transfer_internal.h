@@ -25,11 +25,14 @@ enum {
 // Bytes that a login shell may say before a script does.
 enum { KL_TRANSFER_NOISE = 65536 };
 
+// First in a trap of EXIT: a signal that comes while the shell ends would end the trap, too.
+#define KL_UNDISTURBED "trap \"\" HUP INT PIPE TERM; "
+
 // A script that loses its connection reads an early end, fails, and removes what it wrote.
 #define KL_UPLOAD_START                                                                            \
     "set -eu\n"                                                                                    \
     "export LC_ALL=C\n"                                                                            \
-    "trap '[ \"$keep\" = 1 ] || rm -rf -- \"$p\"' EXIT\n"                                          \
+    "trap '" KL_UNDISTURBED "[ \"$keep\" = 1 ] || rm -rf -- \"$p\"' EXIT\n"                        \
     "trap 'exit 1' HUP INT PIPE TERM\n"                                                            \
     "umask 022\n"                                                                                  \
     "case $t in */*) mkdir -p -- \"${t%/*}/\" ;; esac\n"

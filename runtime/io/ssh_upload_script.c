@@ -53,7 +53,8 @@ const char kl_ssh_upload_script[] =
     "if [ -n \"$mark\" ]; then\n"
     "  d=${TMPDIR:-/tmp}/kiln-$mark\n"
     "  mkdir -- \"$d\" 2> /dev/null || d=\n"
-    "  trap '[ \"$keep\" = 1 ] || rm -rf -- \"$p\"; [ -z \"$d\" ] || rm -rf -- \"$d\"' EXIT\n"
+    "  trap '" KL_UNDISTURBED
+    "[ \"$keep\" = 1 ] || rm -rf -- \"$p\"; [ -z \"$d\" ] || rm -rf -- \"$d\"' EXIT\n"
     "  [ -z \"$d\" ] || [ \"$wide\" = 0 ] || ! mkfifo -- \"$d/log\" || may=1\n"
     "  if [ \"$may\" = 1 ]; then\n"
     "    exec 3<> \"$d/log\"\n" // waits for no writer

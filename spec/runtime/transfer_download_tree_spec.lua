@@ -181,5 +181,12 @@ describe("a tree that is downloaded", function()
     end
     assert(get { replace = true })
     assert.equal(tree(there), tree(here .. "/t"))
+    local left
+    for _ = 1, 250 do -- the host's part ends soon, too
+      left = run "pgrep -f [n]o.such.directory.on.the.host.*$PWD"
+      if left == "" then break end
+      timer.sleep(0.02)
+    end
+    assert.equal("", left)
   end)
 end)
