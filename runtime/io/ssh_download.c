@@ -19,8 +19,7 @@ static const char script[] = "export LC_ALL=C\n"
                              "[ -e \"$1\" ] || { echo 'no such file on the host' >&2; exit 81; }\n"
                              "[ ! -d \"$1\" ] || { echo 'a directory, not a file' >&2; exit 83; }\n"
                              "[ -f \"$1\" ] || { echo 'not a regular file' >&2; exit 82; }\n"
-                             "set -eu\n"
-                             ": < \"$1\"\n" // may it be read?
+                             "set -eu\n" KL_SUM ": < \"$1\"\n" // may it be read?
                              "file=$(stat -L -c '%s %a %Y %b %B' -- \"$1\")\n"
                              "size=${file%% *} there=0\n"
                              "printf '\\n%s %s\\n' \"$2\" \"$file\"\n"
@@ -28,10 +27,7 @@ static const char script[] = "export LC_ALL=C\n"
                              "dd if=\"$1\" bs=131072 iflag=skip_bytes,count_bytes skip=\"$there\" "
                              "count=$((size - there)) status=none &\n"
                              "reader=$!\n"
-                             "if command -v openssl > /dev/null\n" // ten times as fast
-                             "then sum=$(head -c \"$size\" < \"$1\" | openssl dgst -sha256 -r)\n"
-                             "else sum=$(head -c \"$size\" < \"$1\" | sha256sum)\n"
-                             "fi\n"
+                             "sum=$(head -c \"$size\" < \"$1\" | sum)\n"
                              "wait \"$reader\"\n"
                              "echo \"${sum%% *}\"\n";
 

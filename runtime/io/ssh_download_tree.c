@@ -19,8 +19,7 @@ static const char script[] =
     "export LC_ALL=C\n"
     "[ -e \"$1\" ] || { echo 'no such directory on the host' >&2; exit 81; }\n"
     "[ -d \"$1\" ] || { echo 'not a directory' >&2; exit 82; }\n"
-    "set -eu\n"
-    "t=$1 mark=$2 packed=$3 d=\n"
+    "set -eu\n" KL_SUM "t=$1 mark=$2 packed=$3 d=\n"
     "shift 3\n"
     "trap '" KL_UNDISTURBED "[ -z \"$d\" ] || rm -rf -- \"$d\"' EXIT\n"
     "trap 'exit 1' HUP INT PIPE TERM\n"
@@ -30,10 +29,7 @@ static const char script[] =
     "mkfifo -- \"$d/pipe\"\n"
     // Opened here, both ends: who adds would wait for ever for a writer that does not come.
     "exec 3<> \"$d/pipe\" 4< \"$d/pipe\" 5> \"$d/pipe\" 3<&-\n"
-    "if command -v openssl > /dev/null\n"
-    "then openssl dgst -sha256 -r <&4 > \"$d/sum\" 5>&- &\n"
-    "else sha256sum <&4 > \"$d/sum\" 5>&- &\n"
-    "fi\n"
+    "{ exec 5>&-; sum; } <&4 > \"$d/sum\" &\n" // a function's own 5>&- would keep a copy
     "adder=$!\n"
     "exec 4<&-\n"
     "printf '\\n%s \\n' \"$mark\"\n"
