@@ -35,6 +35,7 @@ struct kl_file_sink {
     char *path;   // the unfinished file
     char *sum;    // that it must have
     bool keep;
+    bool passing;
     bool sparse;
     bool full;     // the writer waits for `drained`
     bool finished; // no more bytes come
@@ -233,6 +234,8 @@ static void free_sink(kl_file_sink *sink)
 {
     if (!sink->placed && !sink->keep && sink->fd >= 0)
         unlink(sink->path);
+    if (sink->placed && sink->passing && (!sink->ended || kl_failed(&sink->failure)))
+        unlink(sink->target);
     if (sink->fd >= 0)
         close(sink->fd); // after fsync: the file is whole, whatever this says
     free(sink->target);
@@ -306,6 +309,7 @@ kl_file_sink *kl_file_sink_open(uv_loop_t *loop, const kl_file_sink_options *opt
     sink->target = kl_need(strdup(options->target));
     sink->path = path.data;
     sink->keep = options->keep;
+    sink->passing = options->passing;
     sink->sparse = options->sparse;
     sink->size = options->size;
     sink->fd = -1;

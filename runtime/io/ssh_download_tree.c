@@ -272,7 +272,8 @@ static tree_download *new_download(kl_ssh_session *session, const kl_ssh_downloa
     job->folder = beside(download->target, token, "");
     job->old = beside(download->target, token, ".old");
     job->replace = download->replace;
-    kl_file_sink_options options = {.target = job->archive, .name = token, .size = UINT64_MAX};
+    kl_file_sink_options options = {
+        .target = job->archive, .name = token, .passing = true, .size = UINT64_MAX};
     self->sink = kl_file_sink_open(self->loop, &options, &sink_events, self);
     return self;
 }
