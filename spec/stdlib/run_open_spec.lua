@@ -1,3 +1,4 @@
+local failure = require "kiln.cli.failure"
 local fs = require "rt.fs"
 local recipes = require "spec.support.recipes"
 
@@ -139,7 +140,10 @@ describe("a run whose world fails", function()
     broken "<retire>"
     local outcome = ended("stopped", 4, start "retire")
     broken ""
-    assert.equal("retired", ended("done", 0, folder:continue("abort", outcome.run)).result)
+    local late = ended("done", 0, folder:continue("abort", outcome.run))
+    assert.equal("retired", late.result)
+    local said = table.concat(failure.ending(late), "\n")
+    assert.matches("too late to undo.*go back: kiln .*rollback", said)
     assert.equal("move, retire", world())
   end)
 

@@ -33,7 +33,12 @@ local endings = {}
 
 endings.done = function(outcome)
   local summary = summary_of(outcome)
-  return { ("done in %s%s"):format(seconds(outcome), summary and " · " .. summary or "") }
+  local lines = { ("done in %s%s"):format(seconds(outcome), summary and " · " .. summary or "") }
+  if outcome.late_abort then
+    lines[2] = "  too late to undo: the old release was given up before, so the run went on"
+    lines[3] = ("  go back: %s rollback %s"):format(program(outcome), outcome.service)
+  end
+  return lines
 end
 
 endings.aborted = function(outcome)

@@ -26,6 +26,7 @@ local lease_seconds = 30
 ---@field error? kiln.Error
 ---@field remains? table[] ledger rows of what the run made that still exists
 ---@field seconds number
+---@field late_abort? boolean it was to be aborted and is done: the old release had been given up
 
 local exits = {
   done = 0, failed = 1, rolled_back = 3, stopped = 4, kept = 4, locked = 5, usage = 64, aborted = 0,
@@ -124,6 +125,7 @@ local function record_end(self, made, text)
     self.store:hold()
     event = self:record {
       type = "run.end", status = made.status, exit = made.exit, seconds = made.seconds,
+      late_abort = made.late_abort,
       error = made.error and error_.plain(made.error) or nil,
     }
     local problem = made.error
@@ -163,6 +165,7 @@ local function conduct(self, loaded, entry)
   local made = outcome(status, {
     run = self.id, service = self.service, dir = self.dir, result = ok and result or nil,
     error = err, remains = known and remains or nil, seconds = timer.now() - started,
+    late_abort = self.aborting and self.committed and ok or nil,
   })
   return record_end(self, made, ok and encodable(result) or nil)
 end
