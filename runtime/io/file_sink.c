@@ -6,7 +6,6 @@
 #include "io/files.h"
 #include "io/sha256.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -168,30 +167,15 @@ static bool write_bytes(kl_file_sink *sink)
     return ok;
 }
 
-// Removes what nobody writes any more for the same target.
-static void remove_others(const char *target)
+static bool is_part(const char *rest)
 {
-    const char *slash = strrchr(target, '/');
-    const char *base = slash != NULL ? slash + 1 : target;
-    size_t folder = (size_t)(base - target), length = strlen(base);
-    kl_buf path = {0};
-    kl_buf_append(&path, target, folder);
-    kl_buf_puts(&path, folder == 0 ? "." : "");
-    DIR *dir = opendir(kl_buf_text(&path));
-    struct dirent *entry;
-    while (dir != NULL && (entry = readdir(dir)) != NULL) {
-        if (strncmp(entry->d_name, base, length) != 0 ||
-            strncmp(entry->d_name + length, PART, sizeof PART - 1) != 0)
-            continue;
-        int fd = openat(dirfd(dir), entry->d_name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
-        if (fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) == 0)
-            unlinkat(dirfd(dir), entry->d_name, 0);
-        if (fd >= 0)
-            close(fd);
-    }
-    if (dir != NULL)
-        closedir(dir);
-    kl_buf_free(&path);
+    return strncmp(rest, PART, sizeof PART - 1) == 0;
+}
+
+static void remove_part(const char *path, const char *rest)
+{
+    (void)rest;
+    unlink(path);
 }
 
 static bool place(kl_file_sink *sink)
@@ -211,7 +195,7 @@ static bool place(kl_file_sink *sink)
         rename(sink->path, sink->target) != 0)
         return false;
     sink->placed = true;
-    remove_others(sink->target);
+    kl_files_remove_left(sink->target, is_part, remove_part);
     return kl_files_sync_name(sink->target, &sink->failure);
 }
 

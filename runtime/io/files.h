@@ -33,6 +33,12 @@ bool kl_files_sync_name(const char *path, kl_failure *failure);
 // into another file system.
 bool kl_files_remove(const char *path, bool recursive, kl_failure *failure);
 
+// Removes what writers that are gone left beside `target`: calls `remove` for each file whose name
+// is that of `target` and a rest that `is` takes, and that nobody holds locked. It is locked
+// meanwhile; `rest` points into its path.
+void kl_files_remove_left(const char *target, bool (*is)(const char *rest),
+                          void (*remove)(const char *path, const char *rest));
+
 // Makes a directory of mode 0700 under $TMPDIR (or /tmp) and appends its path to `out`.
 bool kl_files_temp_dir(kl_buf *out, kl_failure *failure);
 

@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -116,4 +117,33 @@ bool kl_files_remove(const char *path, bool recursive, kl_failure *failure)
         ok = remove(path) == 0 || fail(&self, errno);
     kl_buf_free(&self.path);
     return ok;
+}
+
+void kl_files_remove_left(const char *target, bool (*is)(const char *rest),
+                          void (*remove)(const char *path, const char *rest))
+{
+    const char *slash = strrchr(target, '/');
+    const char *base = slash != NULL ? slash + 1 : target;
+    size_t folder = (size_t)(base - target), length = strlen(base);
+    kl_buf path = {0};
+    kl_buf_append(&path, target, folder);
+    kl_buf_puts(&path, folder == 0 ? "./" : "");
+    folder = path.length;
+    DIR *dir = opendir(kl_buf_text(&path));
+    struct dirent *entry;
+    while (dir != NULL && (entry = readdir(dir)) != NULL) {
+        if (strncmp(entry->d_name, base, length) != 0 || !is(entry->d_name + length))
+            continue;
+        int fd = openat(dirfd(dir), entry->d_name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+        if (fd < 0)
+            continue;
+        path.length = folder;
+        kl_buf_puts(&path, entry->d_name);
+        if (flock(fd, LOCK_EX | LOCK_NB) == 0)
+            remove(path.data, path.data + folder + length);
+        close(fd);
+    }
+    if (dir != NULL)
+        closedir(dir);
+    kl_buf_free(&path);
 }

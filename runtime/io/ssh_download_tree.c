@@ -14,6 +14,12 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+// Beside the target: TARGET.kiln-TOKEN, the same with .tar, and with .old.
+#define BESIDE ".kiln-"
+#define ARCHIVE ".tar"
+#define OLD ".old"
+enum { TOKEN = 16 };
+
 // The sum comes last on standard error, after a mark. Names are bytes in this format of tar's.
 static const char script[] =
     "export LC_ALL=C\n"
@@ -51,6 +57,7 @@ static const char script[] =
 typedef struct unpack_job {
     uv_work_t work;
     struct tree_download *owner; // NULL: given up
+    kl_file_sink *sink;          // once it is given up: holds the archive locked until the end
     char *target;
     char *archive;
     char *folder;
@@ -74,6 +81,8 @@ typedef struct tree_download {
     char sum[65];
 } tree_download;
 
+// The new and the old change places, or one goes after the other where a file system cannot do
+// that.
 static bool swap_in(unpack_job *job)
 {
     struct stat there;
@@ -83,6 +92,10 @@ static bool swap_in(unpack_job *job)
         errno = EEXIST;
         return false;
     }
+    if (renameat2(AT_FDCWD, job->folder, AT_FDCWD, job->target, RENAME_EXCHANGE) == 0)
+        return kl_files_remove(job->folder, true, &job->failure);
+    if (errno != EINVAL && errno != ENOSYS)
+        return false;
     if (rename(job->target, job->old) != 0)
         return false;
     if (rename(job->folder, job->target) != 0) {
@@ -94,6 +107,28 @@ static bool swap_in(unpack_job *job)
     return kl_files_remove(job->old, true, &job->failure);
 }
 
+// ".kiln-TOKEN.tar", or what is to become that.
+static bool is_archive(const char *rest)
+{
+    size_t at = sizeof BESIDE - 1;
+    return strncmp(rest, BESIDE, at) == 0 && strspn(rest + at, "0123456789abcdef") == TOKEN &&
+           strncmp(rest + at + TOKEN, ARCHIVE, sizeof ARCHIVE - 1) == 0;
+}
+
+// Of a download that was killed.
+static void remove_left(const char *archive, const char *rest)
+{
+    int length = (int)(rest - archive) + (int)sizeof BESIDE - 1 + TOKEN;
+    kl_failure ignored;
+    kl_buf path = {0};
+    kl_buf_printf(&path, "%.*s", length, archive);
+    kl_files_remove(path.data, true, &ignored);
+    kl_buf_puts(&path, OLD);
+    kl_files_remove(path.data, true, &ignored);
+    kl_buf_free(&path);
+    unlink(archive);
+}
+
 static void run_job(uv_work_t *work)
 {
     unpack_job *job = work->data;
@@ -101,16 +136,19 @@ static void run_job(uv_work_t *work)
     bool ok = mkdir(job->folder, 0700) == 0;
     if (ok)
         ok = kl_tar_unpack(job->archive, job->folder, &job->stop, &job->bytes, &job->failure);
-    unlink(job->archive);
-    if (ok && !atomic_load(&job->stop))
-        ok = swap_in(job);
+    ok = ok && !atomic_load(&job->stop) && swap_in(job);
     if (!ok && !kl_failed(&job->failure))
         kl_failure_errno(&job->failure, errno, job->target);
     kl_files_remove(job->folder, true, &ignored); // what failed; else it is gone
+    unlink(job->archive);                         // last: by it the rest is found
+    if (ok)
+        kl_files_remove_left(job->target, is_archive, remove_left);
 }
 
 static void free_job(unpack_job *job)
 {
+    if (job->sink != NULL)
+        kl_file_sink_close(job->sink);
     free(job->target);
     free(job->archive);
     free(job->folder);
@@ -211,8 +249,8 @@ static void tree_progress(const kl_ssh_transfer *transfer, uint64_t *out_bytes, 
 static void tree_free(kl_ssh_transfer *transfer)
 {
     tree_download *self = (tree_download *)transfer;
-    kl_file_sink_close(self->sink);
     self->job->owner = NULL;
+    self->job->sink = self->sink;
     atomic_store(&self->job->stop, true);
     if (self->unpacks)
         uv_cancel((uv_req_t *)&self->job->work); // if it has not begun
@@ -251,7 +289,7 @@ static char **tar_words(const kl_ssh_download *download, const char *mark, bool 
 static char *beside(const char *target, const char *token, const char *suffix)
 {
     kl_buf path = {0};
-    kl_buf_printf(&path, "%s.kiln-%s%s", target, token, suffix);
+    kl_buf_printf(&path, "%s" BESIDE "%s%s", target, token, suffix);
     return path.data;
 }
 
@@ -268,9 +306,9 @@ static tree_download *new_download(kl_ssh_session *session, const kl_ssh_downloa
     kl_ssh_transfer_token(self->mark);
     job->owner = self;
     job->target = kl_need(strdup(download->target));
-    job->archive = beside(download->target, token, ".tar");
+    job->archive = beside(download->target, token, ARCHIVE);
     job->folder = beside(download->target, token, "");
-    job->old = beside(download->target, token, ".old");
+    job->old = beside(download->target, token, OLD);
     job->replace = download->replace;
     kl_file_sink_options options = {
         .target = job->archive, .name = token, .passing = true, .size = UINT64_MAX};

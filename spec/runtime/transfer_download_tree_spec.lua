@@ -2,6 +2,7 @@ local fault_proxy = require "spec.support.fault_proxy"
 local sshd = require "spec.support.sshd"
 local crypto = require "rt.crypto"
 local fs = require "rt.fs"
+local proc = require "rt.proc"
 local ssh = require "rt.ssh"
 local task = require "rt.task"
 local timer = require "rt.timer"
@@ -153,6 +154,53 @@ describe("a tree that is downloaded", function()
       target = here .. "/f" }))
     assert.equal(83, err.code)
     settles ""
+  end)
+
+  it("removes what killed ones left, not what another one writes", function()
+    local options = server:options()
+    for key, value in pairs(options) do options[key] = ("%s = %q"):format(key, value) end
+    local words = {}
+    for _, word in pairs(options) do words[#words + 1] = word end
+    sshd.write(server.dir .. "/get.lua", ([[
+      local session = assert(require "rt.ssh".connect { %s })
+      require "rt.transfer".download_tree(session,
+        { source = %q, target = %q, replace = true, timeout = 60 })]]):format(
+      table.concat(words, ", "), there, here .. "/t"))
+    local function start()
+      return assert(proc.start { timeout = 600, argv = { proc.info().exe, "lua",
+        server.dir .. "/get.lua" } })
+    end
+    assert(fs.write(there .. "/big", crypto.random(1000000):rep(30)))
+    for index = 1, 500 do assert(fs.write(there .. "/" .. index, "x")) end
+    assert(fs.mkdir(here .. "/t"))
+    local function there_is(sign)
+      for _, name in ipairs(assert(fs.list(here))) do
+        if name:find("^t%.kiln%-%x+" .. sign .. "$") then return true end
+      end
+    end
+    -- The archive comes, is there, is unpacked.
+    for _, sign in ipairs { "%.tar%.kiln%-part%-%x+", "%.tar", "" } do
+      local other = start()
+      for _ = 1, 1e6 do
+        if there_is(sign) then break end
+        timer.sleep(0)
+      end
+      other:kill("KILL")
+      other:wait()
+      assert.is_true(there_is(sign), sign)
+    end
+    local before, live = names(), start()
+    for _ = 1, 1e6 do
+      if names() ~= before then break end
+      timer.sleep(0)
+    end
+    live:kill("STOP")
+    assert(get { replace = true })
+    assert.matches("^t t%.kiln%-%x+%.tar%.kiln%-part%-%x+$", names())
+    live:kill("CONT")
+    live:wait()
+    assert.equal("t", names())
+    assert.equal(tree(there), tree(here .. "/t"))
   end)
 
   it("leaves the old whole when it is cut or cancelled anywhere", function()
