@@ -161,14 +161,14 @@ describe("a tree that is downloaded", function()
     for key, value in pairs(options) do options[key] = ("%s = %q"):format(key, value) end
     local words = {}
     for _, word in pairs(options) do words[#words + 1] = word end
-    sshd.write(server.dir .. "/get.lua", ([[
+    sshd.write(server.dir .. "/killed.lua", ([[
       local session = assert(require "rt.ssh".connect { %s })
       require "rt.transfer".download_tree(session,
         { source = %q, target = %q, replace = true, timeout = 60 })]]):format(
       table.concat(words, ", "), there, here .. "/t"))
     local function start()
       return assert(proc.start { timeout = 600, argv = { proc.info().exe, "lua",
-        server.dir .. "/get.lua" } })
+        server.dir .. "/killed.lua" } })
     end
     assert(fs.write(there .. "/big", crypto.random(1000000):rep(30)))
     for index = 1, 500 do assert(fs.write(there .. "/" .. index, "x")) end

@@ -14,11 +14,13 @@ local specs = {
   "spec/stdlib/machine_forward",
 }
 
----Of the programs that kiln starts, only kiln's own matter; these would be slow.
+---Of the programs that kiln starts, only kiln's own matter; these would be slow. And who is killed
+---on purpose has no summary.
 local options = {
   "--leak-check=full", "--track-fds=yes", "--num-callers=30", "--child-silent-after-fork=yes",
   "--suppressions=spec/support/valgrind.supp", "--trace-children=yes",
   "--trace-children-skip=/usr/*,/bin/*,/sbin/*,*/python3,*_proxy,*/tcp_server,*/pty",
+  "--trace-children-skip-by-arg=*/killed.lua",
 }
 
 ---@class spec.ValgrindCase
