@@ -218,7 +218,7 @@ static void free_sink(kl_file_sink *sink)
 {
     if (!sink->placed && !sink->keep && sink->fd >= 0)
         unlink(sink->path);
-    if (sink->placed && sink->passing && (!sink->ended || kl_failed(&sink->failure)))
+    if (sink->placed && sink->passing)
         unlink(sink->target);
     if (sink->fd >= 0)
         close(sink->fd); // after fsync: the file is whole, whatever this says

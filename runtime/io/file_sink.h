@@ -27,7 +27,7 @@ typedef struct kl_file_sink_options {
     const char *target; // copied
     const char *name;   // of the unfinished file: the target's with ".kiln-part-" and this; copied
     bool keep;          // the unfinished file stays, for the next sink of that name to go on with
-    bool passing;       // the file goes, too, if the sink is closed before `ended` or this was bad
+    bool passing;       // the file goes when the sink is closed; until then it is locked
     bool sparse;        // zeros become holes
     uint64_t size;      // that it is to have; more than that is there: it begins anew
 } kl_file_sink_options;

@@ -8,6 +8,7 @@
 #include "io/tar_unpack.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -57,7 +58,7 @@ static const char script[] =
 typedef struct unpack_job {
     uv_work_t work;
     struct tree_download *owner; // NULL: given up
-    kl_file_sink *sink;          // once it is given up: holds the archive locked until the end
+    kl_file_sink *sink;          // of the archive, which goes last: by it the rest is found
     char *target;
     char *archive;
     char *folder;
@@ -140,7 +141,7 @@ static void run_job(uv_work_t *work)
     if (!ok && !kl_failed(&job->failure))
         kl_failure_errno(&job->failure, errno, job->target);
     kl_files_remove(job->folder, true, &ignored); // what failed; else it is gone
-    unlink(job->archive);                         // last: by it the rest is found
+    (void)!truncate(job->archive, 0);             // its bytes go here; the loop closes it
     if (ok)
         kl_files_remove_left(job->target, is_archive, remove_left);
 }
@@ -158,11 +159,10 @@ static void free_job(unpack_job *job)
 
 static void job_done(uv_work_t *work, int status)
 {
+    (void)status;
     unpack_job *job = work->data;
     tree_download *self = job->owner;
     if (self == NULL) {
-        if (status == UV_ECANCELED)
-            unlink(job->archive);
         free_job(job);
         return;
     }

@@ -157,10 +157,10 @@ describe("a tree that is downloaded", function()
   end)
 
   it("removes what killed ones left, not what another one writes", function()
-    local options = server:options()
-    for key, value in pairs(options) do options[key] = ("%s = %q"):format(key, value) end
     local words = {}
-    for _, word in pairs(options) do words[#words + 1] = word end
+    for key, value in pairs(server:options()) do
+      words[#words + 1] = ("%s = %q"):format(key, value)
+    end
     sshd.write(server.dir .. "/killed.lua", ([[
       local session = assert(require "rt.ssh".connect { %s })
       require "rt.transfer".download_tree(session,
@@ -229,7 +229,10 @@ describe("a tree that is downloaded", function()
     end
     for _ = 1, 10 do -- and while the archive gets its name
       local over
-      local child = task.spawn(function() over = get { replace = true } end)
+      local child = task.spawn(function()
+        get { replace = true }
+        over = true
+      end)
       while not over and not names():find "%.tar$" do timer.sleep(0) end
       child:cancel()
       child:join()
