@@ -56,16 +56,21 @@ static void raise_pending(lua_State *L, kl_task *task)
     lua_error(L);
 }
 
-void *kl_op_new(lua_State *L, size_t size, const kl_op_class *class)
+void kl_op_may_wait(lua_State *L, const char *what)
 {
-    kl_sched *sched = kl_sched_of(L);
-    kl_task *task = sched->current;
+    const kl_task *task = kl_sched_of(L)->current;
     if (task == NULL || task->thread != L || !lua_isyieldable(L))
         luaL_error(L,
                    "%s cannot wait here: not in a task of kiln "
                    "(inside a coroutine of your own, a sort or gsub callback, or a metamethod?)",
-                   class->name);
-    raise_pending(L, task);
+                   what);
+}
+
+void *kl_op_new(lua_State *L, size_t size, const kl_op_class *class)
+{
+    kl_op_may_wait(L, class->name);
+    kl_sched *sched = kl_sched_of(L);
+    raise_pending(L, sched->current);
     kl_op **box = box_new(L);
     kl_op *op = calloc(1, size);
     if (op == NULL) { // what Lua itself says: one kind of error for both
@@ -108,7 +113,11 @@ static int finish(lua_State *L, kl_op *op)
 static int resumed(lua_State *L, int status, lua_KContext context)
 {
     (void)status;
-    return finish(L, (kl_op *)context); // its box is still on this stack
+    kl_op *op = (kl_op *)context; // its box is still on this stack
+    const kl_task *woken = op->sched->current;
+    if (!op->settled || woken != op->waiter || woken->thread != L)
+        return luaL_error(L, "%s was resumed by other code than kiln's scheduler", op->class->name);
+    return finish(L, op);
 }
 
 int kl_op_wait(lua_State *L, kl_op *op)

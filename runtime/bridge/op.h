@@ -36,6 +36,9 @@ struct kl_op {
 // task; so start the work only after it. [-0, +1, e]
 void *kl_op_new(lua_State *L, size_t size, const kl_op_class *class);
 
+// Raises, naming `what`, where the running code may not wait. [-0, +0, v]
+void kl_op_may_wait(lua_State *L, const char *what);
+
 // Yields until the operation is settled, then returns what class->push pushed:
 // `return kl_op_wait(L, &self->op);`. At most once for an operation.
 int kl_op_wait(lua_State *L, kl_op *op);

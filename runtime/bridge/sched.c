@@ -14,15 +14,20 @@
 
 #define SLICE_NS 1000000
 
-typedef struct join_op {
-    kl_op op;
-    kl_task *target;
-    struct join_op *next;
-} join_op;
-
 kl_sched *kl_sched_of(lua_State *L)
 {
-    return *(kl_sched **)lua_getextraspace(L); // new threads copy it from the main one
+    // New threads copy it from the main one. The lowest bit marks the thread of a task.
+    return (kl_sched *)(*(uintptr_t *)lua_getextraspace(L) & ~(uintptr_t)1);
+}
+
+bool kl_task_owns(lua_State *L)
+{
+    return (*(uintptr_t *)lua_getextraspace(L) & 1) != 0;
+}
+
+bool kl_sched_spent(const kl_sched *sched)
+{
+    return sched->spent;
 }
 
 uv_loop_t *kl_sched_loop(const kl_sched *sched)
@@ -112,10 +117,11 @@ static int task_gc(lua_State *L)
 
 static kl_task *task_new(lua_State *L)
 {
-    kl_task *task = lua_newuserdatauv(L, sizeof *task, 2); // 1: its thread, 2: its locals
+    kl_task *task = lua_newuserdatauv(L, sizeof *task, 3); // its thread, its locals, its token
     memset(task, 0, sizeof *task);
     task->self_ref = LUA_NOREF;
     task->cancel_ref = LUA_NOREF;
+    task->stop_ref = LUA_NOREF;
     task->done = true; // until it is whole
     luaL_newmetatable(L, TASK);
     lua_pushcfunction(L, task_gc);
@@ -138,6 +144,11 @@ kl_task *kl_task_spawn(lua_State *L, int nargs)
         luaL_error(L, "too many arguments of a task");
     lua_pushcfunction(thread, task_body);
     lua_xmove(L, thread, nargs + 1);
+    *(uintptr_t *)lua_getextraspace(thread) |= 1;
+    if (sched->current != NULL && sched->current->stop_ref != LUA_NOREF) {
+        lua_rawgeti(L, LUA_REGISTRYINDEX, sched->current->stop_ref);
+        kl_task_stop_with(L, task);
+    }
     lua_pushvalue(L, -1);
     task->self_ref = luaL_ref(L, LUA_REGISTRYINDEX);
     task->sched = sched;
@@ -155,14 +166,23 @@ static void task_finished(kl_sched *sched, kl_task *task, bool ok, int results)
     task->ok = ok;
     task->results = results;
     sched->tasks--;
-    for (join_op *join = task->joiners; join != NULL; join = join->next)
+    for (kl_join_op *join = task->joiners; join != NULL; join = join->next)
         kl_op_settle(&join->op);
     task->joiners = NULL;
     if (task->cancel_ref != LUA_NOREF) // a cancel that came too late
         luaL_unref(sched->main, LUA_REGISTRYINDEX, task->cancel_ref);
     task->cancel_ref = LUA_NOREF;
+    luaL_unref(sched->main, LUA_REGISTRYINDEX, task->stop_ref);
+    task->stop_ref = LUA_NOREF;
     luaL_unref(sched->main, LUA_REGISTRYINDEX, task->self_ref);
     task->self_ref = LUA_NOREF;
+}
+
+void kl_task_stop_with(lua_State *L, kl_task *task)
+{
+    luaL_unref(L, LUA_REGISTRYINDEX, task->stop_ref);
+    task->stop_ref = LUA_NOREF;
+    task->stop_ref = luaL_ref(L, LUA_REGISTRYINDEX);
 }
 
 // Tells whether the error there says that memory is out: Lua's own text, or a table made of it.
@@ -187,16 +207,14 @@ static void resume(kl_sched *sched, kl_task *task)
     int nargs = task->waiting == NULL ? task->results : 0;
     int results = 0;
     sched->current = task;
+    sched->slice_since = 0;
+    sched->spent = false;
+    lua_State *under = kl_sched_enter(task->thread);
     int status = lua_resume(task->thread, sched->main, nargs, &results);
+    kl_sched_leave(task->thread, under);
     sched->current = outer;
     if (status == LUA_YIELD) {
-        if (task->waiting != NULL)
-            return;
-        // A bare coroutine.yield in a task: nothing would ever wake it.
-        lua_settop(task->thread, 0);
-        lua_pushboolean(task->thread, 0);
-        lua_pushliteral(task->thread, "coroutine.yield outside a coroutine of your own");
-        task_finished(sched, task, false, 2);
+        assert(task->waiting != NULL); // op.c alone yields a task's thread
         return;
     }
     // task_body catches everything but memory running out inside it: then the error is on top.
@@ -241,7 +259,7 @@ static void break_deadlock(lua_State *L, kl_task *root)
     kl_task_cancel(L, root);
 }
 
-static int push_results(lua_State *L, const kl_task *task)
+int kl_task_push_results(lua_State *L, const kl_task *task)
 {
     luaL_checkstack(L, task->results, "too many results of a task");
     if (!lua_checkstack(task->thread, task->results))
@@ -288,7 +306,7 @@ int kl_sched_run(lua_State *L, int nargs)
         else if (!await_event(sched))
             break_deadlock(L, root);
     }
-    int results = push_results(L, root);
+    int results = kl_task_push_results(L, root);
     lua_remove(L, index);
     return results;
 }
@@ -319,39 +337,6 @@ void kl_task_cancel(lua_State *L, kl_task *task)
     kl_sched_ready(task->sched, task);
 }
 
-static void join_unlink(kl_op *op)
-{
-    join_op *self = (join_op *)op;
-    for (join_op **at = &self->target->joiners; *at != NULL; at = &(*at)->next) {
-        if (*at == self) {
-            *at = self->next;
-            return;
-        }
-    }
-}
-
-static int join_push(lua_State *L, kl_op *op)
-{
-    return push_results(L, ((join_op *)op)->target);
-}
-
-static const kl_op_class join_class = {"task.join", join_unlink, join_push, NULL};
-
-int kl_task_join(lua_State *L, kl_task *task)
-{
-    lua_settop(L, 1); // the task's object stays at 1 while we wait
-    join_op *self = kl_op_new(L, sizeof *self, &join_class);
-    self->target = task;
-    kl_op_idle(&self->op);
-    if (task->done) {
-        self->op.settled = true;
-    } else {
-        self->next = task->joiners;
-        task->joiners = self;
-    }
-    return kl_op_wait(L, &self->op);
-}
-
 kl_task *kl_task_current(lua_State *L)
 {
     kl_task *task = kl_sched_of(L)->current;
@@ -360,6 +345,18 @@ kl_task *kl_task_current(lua_State *L)
     else
         lua_rawgeti(L, LUA_REGISTRYINDEX, task->self_ref);
     return task;
+}
+
+void kl_task_token(lua_State *L)
+{
+    lua_rawgeti(L, LUA_REGISTRYINDEX, kl_sched_of(L)->current->self_ref);
+    if (lua_getiuservalue(L, -1, 3) == LUA_TNIL) {
+        lua_pop(L, 1);
+        lua_newuserdatauv(L, 0, 0);
+        lua_pushvalue(L, -1);
+        lua_setiuservalue(L, -3, 3);
+    }
+    lua_remove(L, -2);
 }
 
 void kl_task_locals(lua_State *L, kl_task *task)

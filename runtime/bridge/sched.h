@@ -1,4 +1,4 @@
-// Tasks: coroutines on the event loop. The only file that resumes.
+// Tasks: coroutines on the event loop. The only file that resumes them.
 #ifndef KL_BRIDGE_SCHED_H
 #define KL_BRIDGE_SCHED_H
 
@@ -36,6 +36,16 @@ int kl_task_join(lua_State *L, kl_task *task);
 kl_task *kl_task_current(lua_State *L);
 // Pushes the task's own table. [-0, +1, e]
 void kl_task_locals(lua_State *L, kl_task *task);
+
+// Makes the error value on top of the stack what ends the task, and those that it starts from now
+// on, when it goes on computing after a signal. [-1, +0, e]
+void kl_task_stop_with(lua_State *L, kl_task *task);
+// Tells the Lua code that runs now that a signal came. From a signal handler, on the loop's thread.
+void kl_sched_interrupt(kl_sched *sched);
+// Begins to hear signals anew: an earlier one is forgotten.
+void kl_sched_watch(kl_sched *sched);
+// Whether the code that runs now is being ended after a signal.
+bool kl_sched_spent(const kl_sched *sched);
 
 typedef struct kl_live {
     int ops;

@@ -2,6 +2,7 @@
 #include "host/host.h"
 
 #include "base/ending.h"
+#include "bridge/coroutine.h"
 #include "bridge/sched.h"
 
 #include <lauxlib.h>
@@ -20,6 +21,7 @@ static int start(lua_State *L)
     int argc = (int)lua_tointeger(L, 1);
     char **argv = lua_touserdata(L, 2);
     luaL_openlibs(L);
+    kl_coroutine_open(L);
     kl_host_modules(L);
     lua_getglobal(L, "require");
     lua_pushliteral(L, "kiln.cli.main");

@@ -3,6 +3,7 @@
 
 #include "base/ending.h"
 
+#include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
 
@@ -20,12 +21,21 @@ struct kl_interrupt {
 // What the handler below works with; set before it is installed.
 static volatile sig_atomic_t came, second_status;
 static void (*of_libuv[WATCHED])(int);
+static pthread_t loop_thread;
+static void (*first)(void *context);
+static void *first_context;
 
 // libuv's handler only writes into a pipe: nothing would happen while Lua computes or SQLite waits.
 // So ours stands before it, counts, and ends the program itself the second time.
 static void handle(int number)
 {
-    if (++came > 1)
+    if (!pthread_equal(pthread_self(), loop_thread)) { // `first` looks at what that thread does
+        pthread_kill(loop_thread, number);
+        return;
+    }
+    if (++came == 1)
+        first(first_context);
+    else
         kl_end_now(second_status, "left at once; what had begun can be resumed: kiln runs\n");
     for (int i = 0; i < WATCHED; i++)
         if (watched[i] == number)
@@ -48,7 +58,7 @@ static void closed(uv_handle_t *signal)
         free(self);
 }
 
-kl_interrupt *kl_interrupt_watch(uv_loop_t *loop, int status,
+kl_interrupt *kl_interrupt_watch(uv_loop_t *loop, int status, void (*at_once)(void *context),
                                  void (*notify)(void *context, int number), void *context)
 {
     kl_interrupt *self = kl_need(calloc(1, sizeof *self));
@@ -56,6 +66,9 @@ kl_interrupt *kl_interrupt_watch(uv_loop_t *loop, int status,
     self->context = context;
     came = 0;
     second_status = status;
+    loop_thread = pthread_self();
+    first = at_once;
+    first_context = context;
     for (int i = 0; i < WATCHED; i++, self->open++) {
         uv_signal_init(loop, &self->handles[i]);
         self->handles[i].data = self;

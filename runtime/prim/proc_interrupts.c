@@ -3,6 +3,7 @@
 
 #include "bridge/op.h"
 #include "bridge/own.h"
+#include "bridge/sched.h"
 #include "io/interrupt.h"
 
 #include <lauxlib.h>
@@ -14,12 +15,18 @@ typedef struct interrupts {
     kl_interrupt *watch; // owned; NULL once closed
     next_op *waiting;    // borrowed while it waits
     int number;          // of the signal that came, 0: none yet
+    kl_sched *sched;
 } interrupts;
 
 struct next_op {
     kl_op op;
     interrupts *of; // NULL once it was closed
 };
+
+static void came_first(void *context)
+{
+    kl_sched_interrupt(((interrupts *)context)->sched);
+}
 
 static void came(void *context, int number)
 {
@@ -87,6 +94,8 @@ int kl_proc_interrupts(lua_State *L)
 {
     int status = (int)luaL_checkinteger(L, 1);
     interrupts *self = kl_own_new(L, sizeof *self, &interrupts_class);
-    self->watch = kl_interrupt_watch(kl_loop(L), status, came, self);
+    self->sched = kl_sched_of(L);
+    kl_sched_watch(self->sched);
+    self->watch = kl_interrupt_watch(kl_loop(L), status, came_first, came, self);
     return 1;
 }

@@ -45,6 +45,27 @@ static int task_locals(lua_State *L)
     return 1;
 }
 
+static int task_may_wait(lua_State *L)
+{
+    kl_op_may_wait(L, luaL_checkstring(L, 1));
+    return 0;
+}
+
+static int task_stop_with(lua_State *L)
+{
+    kl_task *task = kl_task_check(L, 1);
+    luaL_checkany(L, 2);
+    lua_settop(L, 2);
+    kl_task_stop_with(L, task);
+    return 0;
+}
+
+static int task_spent(lua_State *L)
+{
+    lua_pushboolean(L, kl_sched_spent(kl_sched_of(L)));
+    return 1;
+}
+
 static int task_live(lua_State *L)
 {
     kl_live live = kl_sched_live(kl_sched_of(L));
@@ -58,14 +79,13 @@ static int task_live(lua_State *L)
     return 1;
 }
 
-static const luaL_Reg task_functions[] = {{"spawn", task_spawn},
-                                          {"current", task_current},
-                                          {"locals", task_locals},
-                                          {"live", task_live},
-                                          {NULL, NULL}};
+static const luaL_Reg task_functions[] = {
+    {"spawn", task_spawn}, {"current", task_current},   {"locals", task_locals},
+    {"live", task_live},   {"may_wait", task_may_wait}, {"spent", task_spent},
+    {NULL, NULL}};
 
 static const luaL_Reg task_task_methods[] = {
-    {"join", task_join}, {"cancel", task_cancel}, {NULL, NULL}};
+    {"join", task_join}, {"cancel", task_cancel}, {"stop_with", task_stop_with}, {NULL, NULL}};
 
 KL_PRIM(task)
 {

@@ -30,7 +30,8 @@ function app.deploy(run, args)
     for index = 1, args.tasks do list[index] = index end
     scope.all(list, function() work(args.ops) end)
   end
-  error({ kind = "stopped", message = "so that resume has all of it to replay" }, 0)
+  run.stopping = true -- so that resume has all of it to replay
+  op.call { name = "the end", class = "read", perform = function() end }
 end
 
 return app

@@ -14,7 +14,7 @@ end
 local function gate(run)
   op.call { name = "gate", class = "read", perform = function()
     if fs.read(run.args.world .. ".open") == "" then
-      error({ kind = "stopped", message = "told to" }, 0)
+      fs.stop "told to"
     end
   end }
 end

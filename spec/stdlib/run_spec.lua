@@ -52,7 +52,7 @@ describe("kiln.run", function()
           end }
         op.call { name = "stop", class = "read", perform = function()
           if fs.read(run.dir .. "/again") == "" then
-            error({ kind = "stopped", message = "by the spec" }, 0)
+            fs.stop "by the spec"
           end
         end }
         fs.touch(run.dir .. "/seen", first.body)

@@ -2,6 +2,7 @@
 local fs = require "rt.fs"
 local json = require "rt.json"
 local timer = require "rt.timer"
+local error_ = require "kiln.error"
 local run = require "kiln.run"
 
 local recipes = {}
@@ -21,6 +22,8 @@ package.preload["kiln.spec_world"] = function()
     end,
     read = function(path) return fs.read(path) or "" end,
     sleep = timer.sleep,
+    ---Stops the run, as only kiln can: a recipe's own error of that kind is an ordinary one.
+    stop = function(message) error_.raise { kind = "stopped", message = message } end,
   }
 end
 

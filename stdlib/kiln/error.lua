@@ -11,8 +11,20 @@ local Error = {}
 Error.__index = Error
 Error.__name = "kiln.Error"
 
+Error.__metatable = "kiln.Error"
+
 function Error.__tostring(self)
   return self.kind .. ": " .. self.message
+end
+
+---The errors that kiln made, with the kind that each was made with.
+---@type table<kiln.Error, string>
+local made = setmetatable({}, { __mode = "k" })
+
+---Makes the table an error of kiln's.
+local function adopt(fields)
+  made[fields] = fields.kind
+  return debug.setmetatable(fields, Error)
 end
 
 ---Makes an error; give it to `error`.
@@ -21,7 +33,7 @@ end
 function error_.new(fields)
   assert(type(fields.kind) == "string" and type(fields.message) == "string",
     "an error has a kind and a message")
-  return setmetatable(fields, Error)
+  return adopt(fields)
 end
 
 ---Raises an error with the given fields.
@@ -49,7 +61,7 @@ end
 ---@param value any
 ---@return kiln.Error
 function error_.from(value)
-  if getmetatable(value) == Error then return value end
+  if made[value] then return value end
   if value == "not enough memory" then -- Lua's own; no message handler has seen it
     return error_.new { kind = "memory",
       message = "out of memory; end what else needs it, or run fewer tasks at a time" }
@@ -57,7 +69,38 @@ function error_.from(value)
   if type(value) ~= "table" then return error_.new { kind = "error", message = tostring(value) } end
   if type(value.kind) ~= "string" then value.kind = "error" end
   if type(value.message) ~= "string" then value.message = "no message" end
-  return setmetatable(value, Error)
+  return adopt(value)
+end
+
+---Kinds that steer a run, see `halts`, and `cancelled`: only kiln raises them.
+local steering = {
+  stopped = true, fenced = true, diverged = true, store = true, memory = true, cancelled = true,
+}
+
+---What kiln notes in an error on its way up, and then acts on.
+local notes = {
+  "abort", "choice", "effect", "kept", "moved_back", "op", "replayed", "undone", "undone_text",
+}
+
+---Makes an error value of a recipe's own one that cannot steer the run: a kind that only kiln
+---raises becomes "error", and kiln's notes are removed. An error that kiln made passes, with the
+---kind that it was made with.
+---@param value any what the recipe raises
+---@return any value
+function error_.foreign(value)
+  if value == "not enough memory" then -- Lua says so when it is true
+    return error_.new { kind = "error", message = value }
+  end
+  if type(value) ~= "table" then return value end
+  local kind = made[value]
+  if kind then
+    value.kind = kind
+    return value
+  end
+  if steering[rawget(value, "kind")] then rawset(value, "kind", "error") end
+  if rawget(value, "kind") == "auth" then rawset(value, "cloud", nil) end
+  for _, name in ipairs(notes) do rawset(value, name, nil) end
+  return value
 end
 
 ---Tells whether a value is an error of one of the kinds.

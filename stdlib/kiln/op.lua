@@ -166,7 +166,7 @@ end
 local function replay(run, spec, row, key)
   touch(run, spec, scope.state())
   if row.state == "failed" then
-    local err = error_.from(json.decode(row.error, BYTES))
+    local err = error_.new(json.decode(row.error, BYTES))
     emit(run, spec, "op.fail", key, { replayed = true, error = err })
     err.replayed = true
     error(err, 0)

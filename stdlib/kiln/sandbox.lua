@@ -4,6 +4,7 @@
 ---environment come from the journal; random numbers follow from the run and the task.
 local crypto = require "rt.crypto"
 local host = require "rt.host"
+local task = require "rt.task"
 local error_ = require "kiln.error"
 local journaled = require "kiln.journaled"
 local op = require "kiln.op"
@@ -96,6 +97,37 @@ local function sandboxed_random()
   end
 end
 
+---Raises what a recipe raises: an error of its own cannot end the run as only kiln does.
+local function sandboxed_error(value, level)
+  level = level or 1
+  if level > 0 then level = level + 1 end
+  error(error_.foreign(value), level)
+end
+
+local function sandboxed_assert(...)
+  local ok, value = ...
+  if ok or select("#", ...) < 2 or type(value) ~= "table" and type(value) ~= "string" then
+    return assert(...)
+  end
+  error(error_.foreign(value), 0)
+end
+
+---A handler is not called for a stop: it would run where nothing can end it.
+local function sandboxed_xpcall(body, handler, ...)
+  return xpcall(body, type(handler) == "function" and function(err)
+    if task.spent() then return err end
+    return handler(err)
+  end or handler, ...)
+end
+
+---Finalizers run at moments that no replay repeats, and nothing could end one that does not end.
+local function sandboxed_setmetatable(value, meta)
+  if type(meta) == "table" and rawget(meta, "__gc") ~= nil then
+    error("a recipe's table cannot have __gc: use `local x <close>` and __close", 2)
+  end
+  return setmetatable(value, meta)
+end
+
 local function copy(library, without)
   local out = {}
   for key, value in next, library do
@@ -162,9 +194,10 @@ end
 function sandbox.new(opts)
   local env = {
     _VERSION = _VERSION,
-    assert = assert, error = error, ipairs = ipairs, pcall = pcall, xpcall = xpcall,
+    assert = sandboxed_assert, error = sandboxed_error, ipairs = ipairs,
+    pcall = pcall, xpcall = sandboxed_xpcall,
     rawequal = rawequal, rawget = rawget, rawlen = rawlen, rawset = rawset, select = select,
-    setmetatable = setmetatable, tonumber = tonumber, tostring = tostring, type = type,
+    setmetatable = sandboxed_setmetatable, tonumber = tonumber, tostring = tostring, type = type,
     next = fixed_next, pairs = fixed_pairs,
     string = copy(string, { dump = true }),
     table = copy(table, {}),

@@ -72,7 +72,7 @@ local function cancel(child, cause)
   elseif state.cleanup and not state.within_cleanup then
     state.cancelled = true
   else
-    child:cancel()
+    child:cancel(error_.new { kind = "cancelled", message = "another task of the block decided" })
   end
 end
 
@@ -183,8 +183,18 @@ local function start_all(states, guarded, bodies, at_once, failures)
   return children
 end
 
+---Refuses to begin a block whose end cannot be awaited, or in a run that was told to stop.
+---@param what string
+---@return kiln.TaskState
+local function begin(what)
+  task.may_wait(what)
+  local state = scope.state()
+  if state.run and not state.operation and not state.cleanup then state.run:check_stop() end
+  return state
+end
+
 local function run_all(bodies, at_once)
-  local parent = scope.state()
+  local parent = begin "scope.all"
   local choice = choice_of(parent)
   local states = states_of(parent, #bodies, choice)
   local results, failures, children = {}, {}, nil
@@ -195,6 +205,7 @@ local function run_all(bodies, at_once)
       results[index] = value
       return
     end
+    value = error_.from(value) -- no handler sees that memory is out
     local halts = error_.halts(value)
     if failures.first then
       if halts then failures.first = value end -- it could not clean up
@@ -248,6 +259,7 @@ local function contest(parent, bodies, choice)
     children[index] = start(states[index], function()
       local ok, value = xpcall(body, caught)
       if halt then return end
+      if not ok then value = error_.from(value) end
       if not ok and error_.halts(value) then
         halt = value -- of one that lost, too: it could not clean up
         if winner then return end
@@ -303,7 +315,7 @@ end
 ---@return any result of the first that ended
 ---@return integer index its place in the list
 function scope.race(bodies)
-  local parent = scope.state()
+  local parent = begin "scope.race"
   local winner = contest(parent, bodies, choice_of(parent))
   if not winner.ok then
     if error_.is(winner.value, "cancelled") then parent.doomed = nil end
@@ -321,7 +333,7 @@ end
 ---@param what? string named in the error ("the function")
 ---@return T
 function scope.within(seconds, body, what)
-  local parent = scope.state()
+  local parent = begin "scope.within"
   local choice = choice_of(parent)
   local known = choice.made
   local winner = contest(parent, {

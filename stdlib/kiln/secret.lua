@@ -201,7 +201,7 @@ local function map_texts(value, change)
     local out = {}
     copies[item] = out
     for key, field in next, item do out[copy(key)] = copy(field) end
-    return setmetatable(out, getmetatable(item))
+    return debug.setmetatable(out, debug.getmetatable(item)) -- some are locked
   end
   return copy(value)
 end

@@ -69,11 +69,13 @@ local function execute(self, entry)
     task.locals().scope = { path = "/", children = 0, run = self }
     return entry(self, self.args)
   end)
+  local stopped = error_.new {
+    kind = "stopped", message = "the run was stopped; it can be resumed",
+  }
+  body:stop_with(stopped)
   self.handle.stop = function()
     self.stopping = true
-    body:cancel(error_.new {
-      kind = "stopped", message = "the run was stopped; it can be resumed",
-    })
+    body:cancel(stopped)
   end
   local keeper = task.spawn(keep_lease, self, body)
   local ok, result = body:join()

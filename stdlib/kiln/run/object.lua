@@ -66,14 +66,18 @@ function Run:note(text)
   self:emit { type = "note", text = tostring(text) }
 end
 
+---Raises `stopped` when the run was told to stop.
+function Run:check_stop()
+  if not self.stopping then return end
+  error_.raise { kind = "stopped", message = "the run was stopped; it can be resumed" }
+end
+
 ---Decides whether an operation without an outcome may go on: raises `stopped` when the run was told
 ---to stop, `store` when the journal failed before and the recipe went on, and tells an aborting run
 ---to cancel here.
 ---@return boolean cancel
 function Run:checkpoint()
-  if self.stopping then
-    error_.raise { kind = "stopped", message = "the run was stopped; it can be resumed" }
-  end
+  self:check_stop()
   if self.diverged then error(self.diverged, 0) end
   if self.store.broken then error(self.store.broken, 0) end
   if self.edited then -- its course has been the journal's up to here: from now on it is the recipe
