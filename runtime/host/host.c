@@ -4,6 +4,7 @@
 #include "base/ending.h"
 #include "bridge/coroutine.h"
 #include "bridge/sched.h"
+#include "host/streams.h"
 
 #include <lauxlib.h>
 #include <lualib.h>
@@ -102,6 +103,7 @@ int kl_host_main(int argc, char **argv)
 {
     kl_core_dump(false);
     kl_ending_abort();
+    kl_streams_begin();
     uv_loop_t loop;
     int code = has_descriptors() ? uv_loop_init(&loop) : UV_EMFILE;
     if (code != 0)
@@ -124,5 +126,5 @@ int kl_host_main(int argc, char **argv)
     else
         report(L);
     finish(L, sched, &loop);
-    return status;
+    return kl_streams_end(status);
 }

@@ -133,7 +133,7 @@ describe("the command line", function()
     assert.matches("rolled back: all as before", done.err)
     local id = done.err:match("kiln show (%x+)")
     assert.matches("✓ /#2", kiln("show", id).out, 1, true)
-    assert.matches("✗ check", kiln("log", id).err, 1, true)
+    assert.matches("✗ check", kiln("log", id).out, 1, true)
   end)
 
   it("names file and line of a fault in the recipe, with status 1", function()

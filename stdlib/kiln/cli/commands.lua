@@ -81,6 +81,9 @@ local function define_reports(parser)
     local command = parser:command(one[1], one[2])
     if one[3] then command:argument("run", "Its id, or the beginning."):argname "RUN" end
     if one[1] ~= "doctor" then add_dir(command) end
+    if one[1] == "log" then
+      command:flag("-f --follow", "Go on until the run has ended.")
+    end
     command:flag("--json", "As JSON on standard output.")
   end
 end
@@ -152,6 +155,31 @@ function commands.parser(only)
   local by_name = {}
   for _, command in ipairs(parser._commands) do by_name[command._name] = command end
   return parser, by_name
+end
+
+---Marks where the command for a machine begins, as `ssh` finds it: at the second word that is no
+---option. What follows is the command's, also what looks like an option.
+---@param words string[] of `kiln ssh`
+---@return string[] words for the parser, with "--" before the command
+function commands.mark_command(words)
+  local marked, index, plain = {}, 1, 0
+  while index <= #words do
+    local word = words[index]
+    if word == "--" then break end
+    if word:sub(1, 1) ~= "-" then
+      plain = plain + 1
+      if plain == 3 then -- "ssh", the machine, the command
+        marked[#marked + 1] = "--"
+        break
+      end
+    elseif commands.own[word] == "value" then
+      marked[#marked + 1] = word
+      index = index + 1
+    end
+    marked[#marked + 1] = words[index]
+    index = index + 1
+  end
+  return table.move(words, index, #words, #marked + 1, marked)
 end
 
 ---Takes the recipe's own arguments out of `kiln run`'s: every option that kiln does not have.

@@ -87,6 +87,7 @@ local function dispatch(argv)
     end
     words, argv = ours, theirs
   end
+  if command == "ssh" then words = commands.mark_command(words) end
   if asks_help(words) or not command then
     io.stdout:write((by_name[command] or parser):get_help(), "\n")
     return (command or asks_help(words)) and 0 or 64

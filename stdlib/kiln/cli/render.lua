@@ -86,6 +86,7 @@ end
 
 local function print_line(self, text)
   if self.live then return draw(self, text) end
+  if self.to_stdout then return io.stdout:write(text, "\n") end
   tty.write(2, text .. "\n")
 end
 
@@ -201,15 +202,16 @@ end
 
 local loud = { ["step.fail"] = true, note = true }
 
----Makes a display on standard error; with `json`, events go to standard output; `plain` draws
----nothing that changes, also on a terminal.
----@param options { json: any, quiet: any, verbose: any, plain: any }
+---Makes a display on standard error. With `json`, events go to standard output; with `to_stdout`,
+---so do the lines, and none of them changes, also on a terminal.
+---@param options { json: any, quiet: any, verbose: any, to_stdout: any }
 ---@return kiln.Display
 function render.new(options)
-  local live = not options.plain and not options.json and not options.quiet and tty.is_tty(2)
+  local live = not options.to_stdout and not options.json and not options.quiet and tty.is_tty(2)
     and os.getenv("TERM") ~= "dumb"
   local self = setmetatable({
     json = options.json, quiet = options.quiet, verbose = options.verbose,
+    to_stdout = options.to_stdout,
     live = live, colour = live and (os.getenv("NO_COLOR") or "") == "",
     active = {}, drawn = 0, moving_since = {},
   }, Display)

@@ -94,16 +94,33 @@ function report.show(options)
   return 0
 end
 
----Shows a run's events as they were shown then, with what commands printed.
----@param options table
+local follow_interval = 0.2 -- seconds between two looks at the events of a run that goes on
+
+---Tells whether a run will get no more events.
+local function has_ended(store, row)
+  local state = store:state_of(store:run(row.id))
+  return state ~= "running" and state ~= "aborting"
+end
+
+---Prints a run's events as they were shown then, with what commands printed. With `follow`, goes on
+---until the run has ended.
+---@async
+---@param options { run: string, follow: boolean?, json: boolean?, dir: string? }
 ---@return integer status
 function report.log(options)
   local store <close> = opened(options)
   local row = find(store, options.run)
-  local display = render.new { json = options.json, verbose = true, plain = true }
-  for _, event in ipairs(store:events(row.id)) do
-    display:event(json.decode(event.body, { bytes = "keep" }))
-  end
+  local display = render.new { json = options.json, verbose = true, to_stdout = true }
+  local last, ended = 0, not options.follow
+  repeat
+    ended = ended or has_ended(store, row) -- asked before the events are read: none is missed
+    for _, event in ipairs(store:events(row.id, { after = last })) do
+      display:event(json.decode(event.body, { bytes = "keep" }))
+      last = event.seq
+    end
+    io.stdout:flush()
+    if not ended then timer.sleep(follow_interval) end
+  until ended
   return 0
 end
 
