@@ -40,6 +40,18 @@ function machine_keys.machine(run, name, token)
   return { user_public = user_public, host_private = host_private, host_public = host_public }
 end
 
+---Reads the public host key of a machine that was made before. Raises `not_found`.
+---@param folder string the project's `.kiln`
+---@param token string
+---@return string public one line
+function machine_keys.host_public(folder, token)
+  local path = folder .. "/ssh/host-" .. token .. ".pub"
+  local public = fs.read(path)
+  if public then return (public:gsub("%s+$", "")) end
+  error_.raise { kind = "not_found", message = ("%s is missing, and a machine without its host key "
+    .. "cannot be trusted: `kiln abort` removes it"):format(path) }
+end
+
 ---Removes a machine's host key; the machine is gone.
 ---@param folder string
 ---@param token string

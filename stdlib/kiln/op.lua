@@ -25,8 +25,10 @@ local classes = { read = true, idempotent = true, adopt = true, once = true }
 ---@field name string what is done, on what: "machine app-green-1"
 ---@field class "read"|"idempotent"|"adopt"|"once"
 ---@field args? table what it depends on; JSON-able; a resumed run must give the same
----@field perform fun(token: string, in_doubt: boolean?): any touches the world; its result must be
----  JSON-able; `in_doubt`: an earlier process may have begun it
+---@field prepare? fun(token: string): any renders what `perform` sends, before the intent is
+---  written; it touches nothing, and when it fails nothing was begun. Never called to undo
+---@field perform fun(token: string, in_doubt: boolean?, prepared: any): any touches the world; its
+---  result must be JSON-able; `in_doubt`: an earlier process may have begun it
 ---@field settle? fun(token: string): any finds what an interrupted `perform` made, or nil
 ---@field unmake? fun(token: string) removes what `perform` may have left when it failed, or when
 ---  the run is aborted there; then instead of `settle`
@@ -122,8 +124,21 @@ local function clean(run, spec, token, err)
   stop_in_doubt(spec, err, err)
 end
 
+---Records that an operation failed, and raises its error.
+local function fail(run, spec, key, err, seconds)
+  err = error_.from(err)
+  if error_.halts(err) then error(err, 0) end
+  err.step = err.step or spec.name
+  err.op = err.op or key
+  local kept = secret.redact_fields(error_.plain(err))
+  run.store:op_outcome(run.id, key, false, json.encode(kept, BYTES))
+  emit(run, spec, "op.fail", key, { seconds = seconds, error = error_.plain(err) })
+  error(err, 0)
+end
+
 ---Performs and records the outcome. A stop leaves the intent open for `resume` to settle.
-local function perform(run, spec, key, row)
+---@param prepared any what `prepare` rendered, where there was no intent yet
+local function perform(run, spec, key, row, prepared)
   local state, in_doubt = scope.state(), row ~= nil
   local token = token_of(run, key, row and row.attempt or 0)
   local operation = { key = key, token = token, name = spec.name }
@@ -137,7 +152,8 @@ local function perform(run, spec, key, row)
       local found = spec.settle(operation.token)
       if found ~= nil then return found end
     end
-    return spec.perform(operation.token, in_doubt)
+    if in_doubt and spec.prepare then prepared = spec.prepare(operation.token) end
+    return spec.perform(operation.token, in_doubt, prepared)
   end, with_traceback)
   if not ok then
     local known, doubt = xpcall(clean, error_.from, run, spec, token, result)
@@ -152,14 +168,20 @@ local function perform(run, spec, key, row)
       { seconds = seconds, detail = spec.detail and spec.detail(result) })
     return result
   end
-  result = error_.from(result)
-  if error_.halts(result) then error(result, 0) end
-  result.step = result.step or spec.name
-  result.op = result.op or key
-  local kept = secret.redact_fields(error_.plain(result))
-  run.store:op_outcome(run.id, key, false, json.encode(kept, BYTES))
-  emit(run, spec, "op.fail", key, { seconds = seconds, error = error_.plain(result) })
-  error(result, 0)
+  fail(run, spec, key, result, seconds)
+end
+
+---Begins an operation that the journal does not have: what it sends is rendered first. When that
+---fails, the journal gets the failure as the outcome, so that a resumed run takes the same course.
+local function begin(run, spec, key, digest, args)
+  local ok, prepared = true, nil
+  if spec.prepare then
+    ok, prepared = xpcall(spec.prepare, with_traceback, token_of(run, key, 0))
+    if not ok and error_.halts(prepared) then error(prepared, 0) end
+  end
+  intend(run, key, spec, digest, args)
+  if not ok then fail(run, spec, key, prepared, 0) end
+  return perform(run, spec, key, nil, prepared)
 end
 
 ---Returns the recorded outcome, or raises it.
@@ -214,8 +236,11 @@ function op.call(spec)
   assert(classes[spec.class], "an operation's class is read, idempotent, adopt or once")
   local state = scope.state()
   local run = state.run
-  if state.operation then return spec.perform(state.operation.token) end
-  if not run then return spec.perform("kl-" .. crypto.hex(crypto.random(8))) end
+  if state.operation or not run then
+    local token = state.operation and state.operation.token
+      or "kl-" .. crypto.hex(crypto.random(8))
+    return spec.perform(token, nil, spec.prepare and spec.prepare(token))
+  end
 
   local key = next_key(state)
   local args = json.encode(secret.seal(spec.args or {}), BYTES)
@@ -240,8 +265,8 @@ function op.call(spec)
       message = "the run was aborted", abort = true })
   end
   scope.put_off()
-  if not row then intend(run, key, spec, digest, args) end
-  return perform(run, spec, key, row)
+  if row then return perform(run, spec, key, row) end
+  return begin(run, spec, key, digest, args)
 end
 
 ---Cleans up. What fails there is open again in the journal: the run stops, a resume tries it again.

@@ -7,19 +7,27 @@ local scope = require "kiln.scope"
 
 local fleet = {}
 
----Gives what the driver needs for each machine. Where one request makes many (`fleets`), their
----user-data is one text: such a fleet has one host key, and no other fleet has it.
-local function specs_of(self, spec, token)
-  local specs = {}
+---Names what each machine of a fleet is found by, without reading or rendering anything. Where one
+---request makes many (`fleets`), their user-data is one text: such a fleet has one host key, and no
+---other fleet has it.
+local function tokens_of(self, spec, token)
+  local list = {}
   for index, name in ipairs(spec.names) do
     local own = token .. "-" .. index
-    local keys = machine_keys.machine(self.run, name,
-      self.driver.capabilities.fleets and token .. "-1" or own)
-    specs[index] = {
-      name = name, token = own, image = spec.image, size = spec.size, tags = spec.tags or {},
-      user_data = machine_keys.user_data(keys, spec.user_data), user_public = keys.user_public,
-      host_key = keys.host_public,
-    }
+    local key = self.driver.capabilities.fleets and token .. "-1" or own
+    list[index] = { name = name, token = own, key_token = key }
+  end
+  return list
+end
+
+---Renders what the driver needs for each machine.
+local function specs_of(self, spec, token)
+  local specs = tokens_of(self, spec, token)
+  for _, one in ipairs(specs) do
+    local keys = machine_keys.machine(self.run, one.name, one.key_token)
+    one.image, one.size, one.tags = spec.image, spec.size, spec.tags or {}
+    one.user_data = machine_keys.user_data(keys, spec.user_data)
+    one.user_public, one.host_key = keys.user_public, keys.host_public
   end
   return specs
 end
@@ -34,13 +42,14 @@ local function intend(self, spec, specs)
 end
 
 local function note(self, one, row)
-  row.host_key = one.host_key
+  row.host_key = one.host_key or machine_keys.host_public(self.run.store.folder, one.key_token)
   self.run.store:ledger_live(one.token, row.id, json.encode(row))
   return row
 end
 
----Creates machines of which none is there; those that are, drivers take as they are.
-local function make(self, specs)
+---Creates machines; drivers take those that are there already as they are.
+local function make(self, spec, specs)
+  intend(self, spec, specs)
   local driver = self.driver
   if driver.create_machines then
     local rows = driver:create_machines(specs)
@@ -51,44 +60,29 @@ local function make(self, specs)
 end
 
 ---Finds machines by their tokens, with one list.
-local function find(self, specs)
+local function find(self, tokens)
   local by_token, rows = {}, {}
   for _, row in ipairs(self.driver:machines()) do by_token[row.token or ""] = row end
-  for _, one in ipairs(specs) do rows[one.token] = by_token[one.token] end
+  for index, one in ipairs(tokens) do rows[index] = by_token[one.token] or false end
   return rows
 end
 
-local function create(self, spec, specs)
-  intend(self, spec, specs)
-  return make(self, specs)
-end
-
 ---Removes what a creation left that failed or was interrupted: all or some, half made.
-local function unmake(self, specs)
-  local there = find(self, specs)
-  for _, one in ipairs(specs) do
-    if there[one.token] then self.driver:destroy_machine(there[one.token].id) end
+local function unmake(self, tokens)
+  local rows = find(self, tokens)
+  for index, one in ipairs(tokens) do
+    if rows[index] then self.driver:destroy_machine(rows[index].id) end
     self.run.store:ledger_gone(one.token)
     machine_keys.forget(self.run.store.folder, one.token)
   end
 end
 
----Finds what an interrupted creation made; nil when nothing is there, so that all is made anew.
-local function settle(self, specs)
-  local there = find(self, specs)
-  if next(there) == nil then return nil end
-  local rows, missing = {}, {}
-  for index, one in ipairs(specs) do
-    rows[index] = there[one.token] and note(self, one, there[one.token])
-    if not rows[index] then missing[#missing + 1] = one end
-  end
-  local made = #missing > 0 and make(self, missing) or {}
-  local at = 0
-  for index in ipairs(specs) do
-    if not rows[index] then
-      at = at + 1
-      rows[index] = made[at]
-    end
+---Finds what an interrupted creation made; nil unless all is there, so that the rest is made too.
+local function settle(self, tokens)
+  local rows = find(self, tokens)
+  for index, one in ipairs(tokens) do
+    if not rows[index] then return nil end
+    note(self, one, rows[index])
   end
   return rows
 end
@@ -103,9 +97,10 @@ function fleet.machines(self, spec)
   local rows = op.call {
     name = "create " .. table.concat(spec.names, ", "), class = "adopt", quiet = true,
     ledger = true, args = { names = spec.names, image = spec.image, size = spec.size },
-    perform = function(token) return create(self, spec, specs_of(self, spec, token)) end,
-    settle = function(token) return settle(self, specs_of(self, spec, token)) end,
-    unmake = function(token) unmake(self, specs_of(self, spec, token)) end,
+    prepare = function(token) return specs_of(self, spec, token) end,
+    perform = function(_, _, specs) return make(self, spec, specs) end,
+    settle = function(token) return settle(self, tokens_of(self, spec, token)) end,
+    unmake = function(token) unmake(self, tokens_of(self, spec, token)) end,
   }
   local machines = {}
   for index, row in ipairs(rows) do machines[index] = machine.new(self.run, row) end
