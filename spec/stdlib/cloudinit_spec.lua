@@ -15,7 +15,7 @@ describe("kiln.cloudinit", function()
     local ok, err = pcall(config, { hostname = "a" }, { hostname = "b" })
     assert.is_false(ok)
     assert.equal("invalid", err.kind)
-    assert.matches("hostname: a and b", err.message, 1, true)
+    assert.matches("set hostname differently", err.message, 1, true)
     assert.same({ hostname = "a" }, config({ hostname = "a" }, { hostname = "a" }))
   end)
 
@@ -28,7 +28,8 @@ describe("kiln.cloudinit", function()
 
   it("refuses names and values that an environment file cannot carry", function()
     assert.has_error(function() cloudinit.env_file("/x", { ["a b"] = "1" }) end)
-    assert.has_error(function() cloudinit.env_file("/x", { A = "two\nlines" }) end)
+    assert.has_error(function() cloudinit.env_file("/x", { A = "return\r" }) end)
+    assert.has_error(function() cloudinit.env_file("/x", { A = "not UTF-8 \xff" }) end)
   end)
 
   it("refuses secrets unless the recipe insists", function()

@@ -1,11 +1,11 @@
 ---A run with secrets in its environment, user-data, SSH and API bodies, killed and resumed: looks
 ---for them, in every form, in all that it leaves and shows.
-local crypto = require "rt.crypto"
 local fs = require "rt.fs"
 local json = require "rt.json"
 local proc = require "rt.proc"
 local task = require "rt.task"
 local timer = require "rt.timer"
+local leaks = require "spec.support.leaks"
 local sshd = require "spec.support.sshd"
 local web = require "spec.support.web"
 
@@ -54,52 +54,7 @@ end
 return app
 ]]
 
-local function url_escaped(text, spared)
-  return (text:gsub("[^%w%-%._~" .. (spared or "") .. "]", function(c)
-    return ("%%%02X"):format(c:byte())
-  end))
-end
-
----Every text that gives a secret away: itself, base64 at three alignments, URL, JSON.
-local function forms(value)
-  local list = { value, url_escaped(value), url_escaped(value):lower(), url_escaped(value, "/"),
-    json.encode(value):sub(2, -2), (json.encode(value):sub(2, -2):gsub("/", "\\/")) }
-  for before = 0, 2 do
-    local text = crypto.base64(("\0"):rep(before) .. value)
-    list[#list + 1] = text:sub(before == 0 and 1 or before + 2, (before + #value) * 8 // 6)
-  end
-  return list
-end
-
----Counts the places of a text where a secret is.
-local function leaks(text)
-  local count = 0
-  for _, value in ipairs { password, token } do
-    for _, form in ipairs(forms(value)) do
-      local at = 1
-      while true do
-        local from, to = text:find(form, at, true)
-        if not from then break end
-        count, at = count + 1, to + 1
-      end
-    end
-  end
-  return count
-end
-
----Joins all files below a folder but those that hold the secrets by intent.
-local function contents(dir, skipped)
-  local parts = {}
-  for _, name in ipairs(assert(fs.list(dir))) do
-    local path = dir .. "/" .. name
-    if fs.stat(path).type == "directory" then
-      parts[#parts + 1] = contents(path, {})
-    elseif not skipped[name] then
-      parts[#parts + 1] = path .. fs.read(path)
-    end
-  end
-  return table.concat(parts, "\n")
-end
+local function leaked(text) return leaks.count(text, { password, token }) end
 
 ---Collects the arguments of every process until it is told to stop.
 local function watch_arguments()
@@ -158,7 +113,7 @@ describe("a run with secrets, killed and resumed", function()
     local limits = assert(fs.read(("/proc/%d/limits"):format(child:pid())))
     assert.matches("Max core file size%s+0 ", limits)
     assert.equal("00000000\n", fs.read(("/proc/%d/coredump_filter"):format(child:pid())))
-    local state_of_killed = contents(dir .. "/.kiln", {})
+    local state_of_killed = leaks.contents(dir .. "/.kiln")
     child:kill "ABRT"
     local ended = child:wait()
     reader:join()
@@ -183,16 +138,16 @@ describe("a run with secrets, killed and resumed", function()
 
     local world = table.concat(asked, "\n")
     assert.is_truthy(world:find("/after " .. password .. token, 1, true), world)
-    assert.is_true(leaks(world) >= 4)
+    assert.is_true(leaked(world) >= 4)
     local places = {
-      state = contents(dir .. "/.kiln", {}), ["state when killed"] = state_of_killed,
+      state = leaks.contents(dir .. "/.kiln"), ["state when killed"] = state_of_killed,
       ["what was shown"] = table.concat(shown, "\n"), arguments = seen,
-      files = contents(dir, { token = true }),
+      files = leaks.contents(dir, { token = true }),
     }
     assert(fs.remove(dir, { recursive = true }))
     for name, text in pairs(places) do
       assert.is_true(#text > 500, name)
-      assert.equal(0, leaks(text), name)
+      assert.equal(0, leaked(text), name)
     end
     io.write(("\nsecrets: 0 in %d KiB of state, %d KiB shown, the arguments of %d processes\n")
       :format(#places.state // 1024, #places["what was shown"] // 1024, processes))

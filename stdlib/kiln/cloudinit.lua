@@ -2,6 +2,7 @@
 local crypto = require "rt.crypto"
 local json = require "rt.json"
 local rt_cloudinit = require "rt.cloudinit"
+local env_file = require "kiln.env_file"
 local error_ = require "kiln.error"
 
 local cloudinit = {}
@@ -10,8 +11,9 @@ local function invalid(format, ...)
   error_.raise { kind = "invalid", message = format:format(...) }
 end
 
-local function conflict(path, a, b)
-  invalid("two fragments of the user-data set %s: %s and %s", path, tostring(a), tostring(b))
+---Names the place alone: what stands there may be a private key.
+local function conflict(path)
+  invalid("two fragments of the user-data set %s differently", path)
 end
 
 ---Raises for an option that is not in `known`: a typo must not deploy.
@@ -48,10 +50,10 @@ local function merge(a, b, path)
   if is_empty(a) and type(b) == "table" then return b end
   if type(a) ~= "table" or type(b) ~= "table" then
     if a == b then return a end
-    conflict(path, a, b)
+    conflict(path)
   end
   local lists = json.is_array(a)
-  if lists ~= json.is_array(b) then conflict(path, "a list", "a map") end
+  if lists ~= json.is_array(b) then conflict(path) end
   local out = lists and json.array {} or {}
   for key, value in pairs(a) do out[key] = value end
   for key, value in pairs(b) do
@@ -107,39 +109,17 @@ function cloudinit.write_file(path, content, opts)
   } } }
 end
 
----Quotes a value for systemd's EnvironmentFile= (systemd.exec(5)): in double quotes, with the
----characters escaped that keep a meaning there.
-local function env_quote(name, value)
-  if value:find("[%z\n\r]") then
-    invalid("environment variable %s has a line break or a NUL", name)
-  end
-  return '"' .. value:gsub('[\\"$`]', "\\%0") .. '"'
-end
-
 ---A fragment that writes an environment file, for a unit's EnvironmentFile=. Raises `invalid` for
 ---a secret.
 ---@param path string absolute
----@param variables table<string, string|number|boolean>
+---@param variables table<string, string|number|boolean|userdata>
 ---@param opts? { mode: string?, owner: string?, secrets: boolean? } ("0640", "root:root"); let
 ---  secrets into the user-data (false)
 ---@return table fragment
 function cloudinit.env_file(path, variables, opts)
   opts = check_options(opts, { mode = true, owner = true, secrets = true })
-  local names = {}
-  for name in pairs(variables) do
-    if type(name) ~= "string" or not name:find("^[%a_][%w_]*$") then
-      invalid("'%s' is no name of an environment variable", tostring(name))
-    end
-    names[#names + 1] = name
-  end
-  table.sort(names)
-  local lines = {}
-  for index, name in ipairs(names) do
-    local value = text_of("environment variable " .. name, variables[name], opts.secrets)
-    lines[index] = name .. "=" .. env_quote(name, value) .. "\n"
-  end
-  return cloudinit.write_file(path, table.concat(lines), {
-    mode = opts.mode or "0640", owner = opts.owner,
+  return cloudinit.write_file(path, env_file.text(variables), {
+    mode = opts.mode or "0640", owner = opts.owner, secrets = opts.secrets,
   })
 end
 

@@ -2,21 +2,22 @@
 ---`kiln.machine_keys`.
 local rt_crypto = require "rt.crypto"
 local error_ = require "kiln.error"
+local secret = require "kiln.secret"
 
 local crypto = {}
 
 ---Gives the SHA-256 of bytes.
----@param bytes string
+---@param bytes string|userdata
 ---@return string hex 64 lower-case digits
 function crypto.sha256(bytes)
   return rt_crypto.sha256(bytes)
 end
 
 ---Writes bytes in base64.
----@param bytes string
----@return string
+---@param bytes string|userdata
+---@return string|userdata text a secret for a secret
 function crypto.base64(bytes)
-  return rt_crypto.base64(bytes)
+  return secret.encode(bytes, rt_crypto.base64)
 end
 
 ---Reads base64. Raises `invalid`.

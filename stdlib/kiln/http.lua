@@ -10,12 +10,15 @@ local timer = require "rt.timer"
 local error_ = require "kiln.error"
 local form = require "kiln.http.form"
 local policy = require "kiln.http.policy"
+local secret = require "kiln.secret"
 local stream = require "kiln.http.stream"
 
 local http = {}
 
 ---@class kiln.http.Options: rt.http.Request
----@field query? table<string, any> added to the URL; a list gives its name several times
+---@field url string|userdata
+---@field query? table<string, any> added to the URL; a list gives its name several times; secrets
+---  may stand in it, as in `json` and `fields` at any depth
 ---@field json? any sent as the body, as application/json
 ---@field fields? table<string, any> sent as the body, as application/x-www-form-urlencoded
 ---@field form? kiln.http.Part[] sent as the body, as multipart/form-data
@@ -40,7 +43,7 @@ local http = {}
 ---@field body string empty where `into` took it
 ---@field seconds number of the last attempt
 ---@field attempts integer
----@field url string where it came from, after redirects
+---@field url string|userdata where it came from, after redirects; a secret if the request's was
 local Response = {}
 Response.__index = Response
 
@@ -58,7 +61,8 @@ local function rt_request(opts)
     if not own_options[name] then request[name] = value end
   end
   if type(opts.body) == "function" then request.body = nil end
-  if opts.query then request.url = form.with_query(request.url, opts.query) end
+  request.url = secret.text(request.url)
+  if opts.query then request.url = form.with_query(request.url, (secret.fields(opts.query))) end
   form.set_body(request, opts)
   if request.compressed == nil then request.compressed = not opts.into end
   return request
@@ -140,12 +144,14 @@ end
 local kinds = { [401] = "auth", [403] = "denied", [404] = "not_found", [410] = "not_found",
   [429] = "limit" }
 
----Makes the start of an answer fit for one line and for a journal.
+---Makes the start of an answer fit for one line and for a journal. Secrets are redacted first: half
+---of one would not be found.
 ---@param body string
 ---@param bytes? integer (200)
 ---@return string
 function http.excerpt(body, bytes)
   bytes = bytes or 200
+  body = secret.redact(body:sub(1, bytes + 64 * 1024))
   local text = body:sub(1, bytes)
   local length, bad = utf8.len(text)
   if not length and #body > bytes and bad > #text - 4 then
@@ -176,8 +182,13 @@ end
 ---@param opts kiln.http.Options
 ---@return kiln.http.Response
 function http.request(opts)
+  local hidden = secret.is(opts.url) or secret.within(opts.query)
+  if secret.is(opts.url) then secret.know(opts.url) end
   local request = rt_request(opts)
-  local response = error_.check(attempt(request, opts))
+  local response, err = attempt(request, opts)
+  if err then err.message = secret.redact(err.message) end
+  error_.check(response, err)
+  if hidden then response.url = crypto.secret(response.url) end
   if opts.check ~= false then check_status(request, response) end
   return setmetatable(response, Response)
 end
@@ -197,7 +208,7 @@ end
 
 ---Sends a GET; as `http.request`.
 ---@async
----@param url string
+---@param url string|userdata
 ---@param opts? kiln.http.Options
 ---@return kiln.http.Response
 function http.get(url, opts)
@@ -206,7 +217,7 @@ end
 
 ---Sends a POST; as `http.request`.
 ---@async
----@param url string
+---@param url string|userdata
 ---@param opts? kiln.http.Options
 ---@return kiln.http.Response
 function http.post(url, opts)
@@ -215,7 +226,7 @@ end
 
 ---Sends a PUT; as `http.request`.
 ---@async
----@param url string
+---@param url string|userdata
 ---@param opts? kiln.http.Options
 ---@return kiln.http.Response
 function http.put(url, opts)
@@ -224,7 +235,7 @@ end
 
 ---Sends a DELETE; as `http.request`.
 ---@async
----@param url string
+---@param url string|userdata
 ---@param opts? kiln.http.Options
 ---@return kiln.http.Response
 function http.delete(url, opts)
@@ -236,7 +247,7 @@ end
 ---the server names the file's version and gives parts of it.
 ---Raises as `http.request`; `invalid` for another digest; `io` and the like for the file.
 ---@async
----@param url string
+---@param url string|userdata
 ---@param path string
 ---@param opts? kiln.http.DownloadOptions
 ---@return { bytes: integer, sha256: string?, attempts: integer }

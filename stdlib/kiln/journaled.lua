@@ -2,6 +2,7 @@
 ---answers that the first one got, and sends nothing twice.
 local error_ = require "kiln.error"
 local op = require "kiln.op"
+local policy = require "kiln.http.policy"
 
 local journaled = {}
 
@@ -9,27 +10,25 @@ local classes = {
   GET = "read", HEAD = "read", OPTIONS = "read", PUT = "idempotent", DELETE = "idempotent",
 }
 
----What a request depends on, as a journal can keep it: secrets as their mark, no functions.
-local function plain(value, name)
+---Refuses what a journal cannot keep.
+local function check(value, name)
   local kind = type(value)
   if kind == "function" then
     error_.raise { kind = "usage",
       message = ("kiln.http: '%s' is a function: a journal cannot keep it; wrap the request in an "
         .. "operation of its own (kiln.op)"):format(name) }
   end
-  if kind == "userdata" then return tostring(value) end
-  if kind ~= "table" then return value end
-  local copy = {}
-  for key, item in pairs(value) do copy[key] = plain(item, name .. "." .. tostring(key)) end
-  return copy
+  if kind ~= "table" then return end
+  for key, item in pairs(value) do check(item, name .. "." .. tostring(key)) end
 end
 
 local function request(http, opts)
   local method = (opts.method or "GET"):upper()
   local class = classes[method] or "adopt"
-  local where = tostring(opts.url):gsub("[?#].*$", ""):gsub("^(%a+://)[^/]*@", "%1")
+  check(opts, "request")
+  local where = policy.place(opts.url)
   local row = op.call {
-    name = method .. " " .. where, class = class, args = plain(opts, "request"),
+    name = method .. " " .. where, class = class, args = opts,
     perform = function()
       local answer = http.request(opts)
       return {
@@ -67,7 +66,7 @@ local function face_of_probe()
   for _, kind in ipairs { "http", "tcp" } do
     face[kind] = function(opts)
       return op.call {
-        name = ("probe %s %s"):format(kind, opts.url
+        name = ("probe %s %s"):format(kind, opts.url and policy.place(opts.url)
           or ("%s:%s"):format(opts.host, opts.port or "")),
         class = "read", quiet = true,
         args = { url = opts.url, host = opts.host, port = opts.port, path = opts.path },

@@ -2,6 +2,7 @@
 ---not an empty object.
 local rt_json = require "rt.json"
 local error_ = require "kiln.error"
+local secret = require "kiln.secret"
 
 local json = {}
 
@@ -11,9 +12,9 @@ json.null = rt_json.null
 ---Writes a value as JSON with sorted keys. Raises for what JSON cannot carry, naming the place.
 ---@param value any
 ---@param opts? { pretty: boolean?, sorted: boolean? }
----@return string text
+---@return string|userdata text a secret when the value has one in it
 function json.encode(value, opts)
-  return rt_json.encode(value, opts)
+  return secret.encode(value, function(open) return rt_json.encode(open, opts) end)
 end
 
 ---Reads JSON (RFC 8259). Raises `invalid` with the line and the column of what is wrong.

@@ -1,5 +1,4 @@
 ---A machine as recipes see it: commands and files over SSH, each a journaled operation.
-local crypto = require "rt.crypto"
 local timer = require "rt.timer"
 local as = require "kiln.ssh.command"
 local error_ = require "kiln.error"
@@ -9,6 +8,7 @@ local files = require "kiln.machine_files"
 local machine_keys = require "kiln.machine_keys"
 local op = require "kiln.op"
 local scope = require "kiln.scope"
+local secret = require "kiln.secret"
 local sessions = require "kiln.machine_sessions"
 
 local machine = { close_all = sessions.close_all }
@@ -85,22 +85,28 @@ function Machine:ready(opts)
   return self
 end
 
+---Names a command by its first line. Secrets are redacted first: half of one would not be found.
+local function title_of(command)
+  if secret.is(command) then command = secret.text(secret.know(command)) end
+  local line = secret.redact(command):match("^%s*([^\n]*)")
+  return #line > 60 and line:sub(1, 57) .. "..." or line
+end
+
 ---Runs a shell command as root, once: when the connection or kiln dies, the command goes on and its
 ---result is read later. Raises `exit` (non-zero status), `timeout`, `unreachable`.
 ---@async
----@param command string shell text; quote words with `kiln.sh.quote`
----@param opts? { timeout: number?, check: boolean?, stdin: string?, name: string?, user: string?,
----  cwd: string?, env: table<string, string|number|userdata>? } seconds (300); raise on a non-zero
----  exit (true); what the step is called (the command's first line); who runs it (root); folder;
----  variables, of which secrets are in no argv
+---@param command string|userdata shell text; quote words with `kiln.sh.quote`
+---@param opts? { timeout: number?, check: boolean?, stdin: (string|userdata)?, name: string?,
+---  user: string?, cwd: string?, env: table<string, string|number|userdata>? } seconds (300); raise
+---  on a non-zero exit (true); what the step is called (the command's first line); who runs it
+---  (root); folder;
+---  variables. A command, a variable or an input that is a secret is in no argv
 ---@return { code: integer, out: string, err: string } done
 function Machine:run(command, opts)
   opts = opts or {}
   local within = opts.timeout or 300
-  local title = opts.name or command:match("^%s*([^\n]*)")
-  if #title > 60 then title = title:sub(1, 57) .. "..." end
-  local input = opts.stdin or ""
-  local size = crypto.is_secret(input) and #crypto.reveal(input) or #input
+  local title, input = opts.name or title_of(command), secret.text(opts.stdin) or ""
+  local shell_text, env = as.hide(command, opts.env)
   local done = op.call {
     name = ("run %s: %s"):format(self.name, title), class = "once",
     args = {
@@ -108,12 +114,12 @@ function Machine:run(command, opts)
       user = opts.user,
     },
     perform = function(token, in_doubt)
-      local text = opts.user and as.wrap(command, { user = opts.user }) or command
+      local text = opts.user and as.wrap(shell_text, { user = opts.user }) or shell_text
       local report = lines.report(self, token, in_doubt)
       local ok, result = xpcall(sessions.persist, error_.from, self, within, function(session, left)
-        return session:run(guard.command(token, text, size), {
+        return session:run(guard.command(token, text, #input), {
           check = false, stdin = opts.stdin, timeout = left, on_line = report(),
-          env = opts.env, cwd = opts.cwd, kill = false, -- the guard ends it, and knows its group
+          env = env, cwd = opts.cwd, kill = false, -- the guard ends it, and knows its group
         })
       end)
       if ok then return { code = result.code, out = result.out, err = result.err } end

@@ -1,5 +1,6 @@
 ---Files of a machine, as recipes move them: each a journaled operation.
 local fs = require "rt.fs"
+local env_file = require "kiln.env_file"
 local error_ = require "kiln.error"
 local op = require "kiln.op"
 local sessions = require "kiln.machine_sessions"
@@ -57,7 +58,7 @@ function Files:write(target, content, opts)
     name = ("write %s:%s"):format(self.name, target), class = "idempotent",
     args = {
       machine = self.id, target = target, mode = opts.mode,
-      content = type(content) == "string" and content or "<secret>",
+      content = content,
     },
     perform = function()
       sessions.persist(self, opts.timeout or 60, function(session, left)
@@ -67,6 +68,19 @@ function Files:write(target, content, opts)
       end)
     end,
   }
+end
+
+---Writes variables to a file for a unit's EnvironmentFile=.
+---Raises `invalid` for a value that systemd would ignore.
+---@async
+---@param target string absolute path
+---@param variables table<string, string|number|boolean|userdata>
+---@param opts? { mode: string?, owner: string?, timeout: number? } ("0600"), seconds (60)
+function Files:env_file(target, variables, opts)
+  opts = opts or {}
+  self:write(target, env_file.text(variables), {
+    mode = opts.mode or "0600", owner = opts.owner, timeout = opts.timeout,
+  })
 end
 
 ---Downloads a file or a folder, whole or not at all, checked by the machine's hash. What it gives

@@ -24,11 +24,11 @@ local classes = { read = true, idempotent = true, adopt = true, once = true }
 ---@class kiln.OpSpec
 ---@field name string what is done, on what: "machine app-green-1"
 ---@field class "read"|"idempotent"|"adopt"|"once"
----@field args? table what it depends on; JSON-able; a resumed run must give the same
+---@field args? table what it depends on; JSON-able, or secrets; a resumed run must give the same
 ---@field prepare? fun(token: string): any renders what `perform` sends, before the intent is
 ---  written; it touches nothing, and when it fails nothing was begun. Never called to undo
 ---@field perform fun(token: string, in_doubt: boolean?, prepared: any): any touches the world; its
----  result must be JSON-able; `in_doubt`: an earlier process may have begun it
+---  result must be JSON-able, or secrets; `in_doubt`: an earlier process may have begun it
 ---@field settle? fun(token: string): any finds what an interrupted `perform` made, or nil
 ---@field unmake? fun(token: string) removes what `perform` may have left when it failed, or when
 ---  the run is aborted there; then instead of `settle`
@@ -68,7 +68,8 @@ end
 local function same_unsealed(kept, args)
   if not kept:find("\\u0001", 1, true) and not secret.knows_any() then return false end
   local ok, unsealed = pcall(secret.unseal, json.decode(kept, BYTES))
-  return ok and json.encode(unsealed, BYTES) == json.encode(args or {}, BYTES)
+  return ok and json.encode(secret.seal(unsealed), BYTES)
+    == json.encode(secret.seal(args or {}), BYTES)
 end
 
 ---Refuses a journal that does not match the recipe's course.

@@ -7,6 +7,8 @@ local tcp = require "rt.tcp"
 local timer = require "rt.timer"
 local error_ = require "kiln.error"
 local http = require "kiln.http"
+local policy = require "kiln.http.policy"
+local secret = require "kiln.secret"
 
 local probe = {}
 
@@ -17,7 +19,7 @@ local probe = {}
 ---@field timeout? number seconds for one attempt (5)
 
 ---@class kiln.probe.Http: kiln.probe.Timing
----@field url? string instead of host, port and path
+---@field url? string|userdata instead of host, port and path
 ---@field host? string
 ---@field port? integer (80)
 ---@field path? string ("/")
@@ -127,7 +129,7 @@ local function judge(response, opts)
 end
 
 local function url_of(opts)
-  if opts.url then return opts.url end
+  if opts.url then return secret.text(opts.url) end
   if not opts.host then error("option 'url' or 'host' is missing", 3) end
   local host = opts.host:find(":", 1, true) and "[" .. opts.host .. "]" or opts.host
   local path = opts.path or "/"
@@ -142,7 +144,7 @@ end
 function probe.http(opts)
   check_options(opts, http_options)
   local url = url_of(opts)
-  local where = url:gsub("[?#].*$", ""):gsub("^(%a+://)[^/]*@", "%1")
+  local where = policy.place(opts.url or url)
   return repeat_until(where, opts, function(timeout)
     local response, err = rt_http.request {
       url = url, headers = opts.headers, ca_file = opts.ca_file, unix_socket = opts.unix_socket,

@@ -1,62 +1,36 @@
 ---Secrets: opaque values from the environment, a file or a command, and their removal from output.
 ---
----A secret prints as `<secret>`; hand it on as it is to what takes "string or secret". Every one
----made here is known to `redact`.
+---A secret prints as `<secret>`. kiln's functions take one wherever they take text, and what they
+---make of it is a secret again. Every secret made here is known to `redact`.
 local crypto = require "rt.crypto"
 local fs = require "rt.fs"
 local json = require "rt.json"
 local log = require "rt.log"
 local proc = require "rt.proc"
 local error_ = require "kiln.error"
-local forms = require "kiln.secret_forms"
+local scope = require "kiln.scope"
+local secret_known = require "kiln.secret_known"
 
 local secret = {}
 
-local MASK = "<secret>"
-
----@class kiln.secret.Known a value, and every text that gives it away
----@field source? string where it comes from, and comes from again in a resumed run: "env NAME"
----@field forms table<string, string> form's name -> text
----@type table<string, kiln.secret.Known>
-local known = {} -- by the value's digest
-local needles = {} -- what must not be seen, the longest first
-local found_as = {} -- text -> { entry, form }
-
----Makes a secret known to `redact` and `seal`, in every form.
----@param value userdata|string the secret
----@param source? string "env NAME", "file PATH" or "command [argv as JSON]"
----@return userdata secret
-function secret.remember(value, source)
-  local text = type(value) == "string" and value or crypto.reveal(value)
-  local digest = crypto.sha256(text)
-  local entry = known[digest]
-  if not entry then
-    entry = { forms = forms.of(text) }
-    known[digest] = entry
-    for _, name in ipairs(forms.names(entry.forms)) do
-      local form = entry.forms[name]
-      if not found_as[form] then
-        found_as[form] = { entry, name }
-        needles[#needles + 1] = form
-      end
-    end
-    table.sort(needles, function(x, y) return #x > #y end)
-  end
-  entry.source = entry.source or source
-  return type(value) == "string" and crypto.secret(value) or value
-end
-
----Tells whether any secret is known.
----@return boolean
-function secret.knows_any()
-  return #needles > 0
-end
+secret.remember = secret_known.remember
+secret.knows_any = secret_known.any
+secret.redact = secret_known.redact
 
 ---Tells whether a value is a secret.
 ---@param value any
 ---@return boolean
 function secret.is(value)
   return crypto.is_secret(value)
+end
+
+---Returns the text of a secret. Only for kiln's own library.
+---@param value any a secret, or anything else, which is returned as it is
+---@return any text
+---@return boolean was_secret
+function secret.text(value)
+  if crypto.is_secret(value) then return crypto.reveal(value), true end
+  return value, false
 end
 
 local function make(text, from, source)
@@ -66,13 +40,20 @@ local function make(text, from, source)
   return secret.remember(text, source)
 end
 
----Joins texts and secrets into one secret: a header's value around a token.
----@param ... string|userdata
+---Joins texts, numbers and secrets into one secret: a header's value around a token.
+---Raises `usage` for anything else.
+---@param ... string|number|userdata
 ---@return userdata secret
 function secret.join(...)
-  local parts = { ... }
-  for index, part in ipairs(parts) do
-    if type(part) ~= "string" then parts[index] = crypto.reveal(part) end
+  local parts = table.pack(...)
+  for index = 1, parts.n do
+    local part = secret.text(parts[index])
+    local kind = type(part)
+    if kind ~= "string" and kind ~= "number" then
+      error_.raise { kind = "usage", message = ("secret.join: part %d must be text, a number or a "
+        .. "secret, not %s"):format(index, part == nil and "nil" or "a " .. kind) }
+    end
+    parts[index] = tostring(part)
   end
   return crypto.secret(table.concat(parts))
 end
@@ -91,33 +72,20 @@ function secret.from_env(name)
   return make(value, "the environment variable " .. name, "env " .. name)
 end
 
----Makes the secrets known that a run may come to use, before anything is written down: environment
----variables KILN_SECRET_*, and what the recipe declares with `env` or `file`. One that is missing
----is an error only when it is asked for; a `command` is run only then.
----@param declared? table<string, { env: string?, file: string?, command: string[]? }>
----@param path fun(name: string): string where a declared file lies
-function secret.preload(declared, path)
-  local sources = {}
-  for name, value in pairs(proc.environ()) do
-    if name:find("^KILN_SECRET_") and value ~= "" then sources["env " .. name] = value end
-  end
-  for _, from in pairs(type(declared) == "table" and declared or {}) do
-    local value = from.env and proc.getenv(from.env)
-    if value and value ~= "" then sources["env " .. from.env] = value end
-    local text = from.file and fs.read(path(from.file), { max = 1024 * 1024 })
-    if text then sources["file " .. path(from.file)] = text:gsub("\r?\n$", "", 1) end
-  end
-  local names = {}
-  for source in pairs(sources) do names[#names + 1] = source end
-  table.sort(names)
-  for _, source in ipairs(names) do secret.remember(sources[source], source) end
+---The folder where relative paths start: the recipe's, outside of recipes the working directory.
+local function folder()
+  local state = scope.state()
+  local recipe = state.run or state.loading
+  return recipe and recipe.dir or "."
 end
 
 ---Takes a secret from a file, without the newline at its end. Raises `not_found`, `denied`.
 ---@param path string
+---@param below? string folder where a relative path starts (the recipe's)
 ---@return userdata secret
-function secret.from_file(path)
-  local text, err = fs.read(path, { max = 1024 * 1024 })
+function secret.from_file(path, below)
+  local whole = path:sub(1, 1) == "/" and path or (below or folder()) .. "/" .. path
+  local text, err = fs.read(whole, { max = 1024 * 1024 })
   error_.check(text, err, "a secret")
   return make((text:gsub("\r?\n$", "", 1)), path, "file " .. path)
 end
@@ -126,11 +94,14 @@ end
 ---`exit` with what the program says to its standard error, `timeout`.
 ---@async
 ---@param argv string[] the program and its arguments; no shell
----@param opts? { timeout: number? } seconds (60)
+---@param opts? { timeout: number?, cwd: string? } seconds (60); where it runs (the recipe's folder)
 ---@return userdata secret
 function secret.from_command(argv, opts)
-  local timeout = opts and opts.timeout or 60
-  local result, err = proc.run { argv = argv, timeout = timeout, max_output = 1024 * 1024 }
+  opts = opts or {}
+  local result, err = proc.run {
+    argv = argv, cwd = opts.cwd or folder(), timeout = opts.timeout or 60,
+    max_output = 1024 * 1024,
+  }
   if not result and err.kind == "timeout" then -- its output may be half a secret
     error_.raise { kind = "timeout", message = "a secret: " .. err.message }
   end
@@ -150,52 +121,12 @@ function secret.from_command(argv, opts)
   return make((result.out:gsub("\r?\n$", "", 1)), argv[1], "command " .. json.encode(argv))
 end
 
----All places of the text where something secret is, as a sorted list of { from, to, needle }.
-local function places(text)
-  local found = {}
-  for _, needle in ipairs(needles) do
-    local at = 1
-    while true do
-      local from, to = text:find(needle, at, true)
-      if not from then break end
-      found[#found + 1] = { from, to, needle }
-      at = from + 1
-    end
-  end
-  table.sort(found, function(a, b)
-    return a[1] < b[1] or a[1] == b[1] and a[2] > b[2]
-  end)
-  return found
-end
-
----Replaces every known secret in a text by `<secret>`: as it is, in base64 (at any place in other
----bytes), escaped for a URL or for JSON. Values shorter than 4 bytes stay.
----@param text string
----@return string
-function secret.redact(text)
-  local found = places(text)
-  if #found == 0 then return text end
-  local out, done, index = {}, 0, 1
-  while index <= #found do
-    local from, to = found[index][1], found[index][2]
-    index = index + 1
-    while found[index] and found[index][1] <= to + 1 do
-      to = math.max(to, found[index][2])
-      index = index + 1
-    end
-    out[#out + 1] = text:sub(done + 1, from - 1)
-    out[#out + 1] = MASK
-    done = to
-  end
-  out[#out + 1] = text:sub(done + 1)
-  return table.concat(out)
-end
-
----Applies `change` to every text of a value, keys too, in a copy.
-local function map_texts(value, change)
+---Applies `change` to every text of a value, keys too, in a copy; and `change_secret` to secrets.
+local function map_texts(value, change, change_secret)
   local copies = {}
   local function copy(item)
     if type(item) == "string" then return change(item) end
+    if crypto.is_secret(item) then return change_secret(item) end
     if type(item) ~= "table" then return item end
     if copies[item] then return copies[item] end
     local out = {}
@@ -212,25 +143,78 @@ end
 ---@param value T
 ---@return T
 function secret.redact_fields(value)
-  if #needles == 0 then return value end
-  return map_texts(value, secret.redact)
+  if not secret_known.any() then return value end
+  return map_texts(value, secret.redact, tostring)
 end
 
--- A reference stands in a sealed text as \1 source \31 form \31 from \31 to \2, a \1 of the text
--- itself as \1\1. No part of a reference has a control character.
+---Tells whether a value has a secret in it, or is one.
+---@param value any
+---@return boolean
+function secret.within(value)
+  local had = false
+  map_texts(value, function(text) return text end, function(item) had = true return item end)
+  return had
+end
+
+---Returns a copy of a value with the texts of the secrets in it. Only for kiln's own library.
+---@generic T
+---@param value T
+---@return T
+function secret.fields(value)
+  return map_texts(value, function(text) return text end, crypto.reveal)
+end
+
+---Writes a value as text by a function that knows no secrets. When there is one in the value, the
+---text is a secret; known secrets that the text hides from `redact`, because it was encoded twice,
+---make it known as a whole. Only for kiln's own library.
+---@param value any
+---@param write fun(open: any): string
+---@return string|userdata text
+function secret.encode(value, write)
+  local before = {}
+  local had = false
+  local open = map_texts(value, function(text) return text end, function(item)
+    had = true
+    local text = crypto.reveal(item)
+    for entry in pairs(secret_known.shown_in(text)) do before[entry] = true end
+    return text
+  end)
+  if not had then return write(value) end
+  local made = write(open)
+  local now = secret_known.shown_in(made)
+  for entry in pairs(before) do
+    if not now[entry] then return secret.remember(made) end
+  end
+  return crypto.secret(made)
+end
+
+---Makes a secret known unless all that could give it away is known already.
+---@param value userdata
+---@return userdata secret the same
+function secret.know(value)
+  if next(secret_known.shown_in(crypto.reveal(value))) == nil then secret.remember(value) end
+  return value
+end
+
+-- A reference stands in a sealed text as \1 source \31 form \2, or with the range of its bytes as
+-- \1 source \31 form \31 from \31 to \2; a \1 of the text itself as \1\1. No part of a reference
+-- has a control character. \1\2 before a text says that all of it was a secret.
+local WHOLE = "\1\2"
+
 local function plain(source)
   return (source:gsub("[%c%%]", function(c) return ("%%%02X"):format(c:byte()) end))
 end
 
+---A whole form is named without its range: the reference stays the same when the value changes.
 local function reference(needle, from, to)
-  local entry, form = found_as[needle][1], found_as[needle][2]
-  local source = entry.source or "value " .. crypto.sha256("kiln.secret\0" .. entry.forms.value)
-  return ("\1%s\31%s\31%d\31%d\2"):format(plain(source), form, from, to)
+  local entry, form = secret_known.of_form(needle)
+  local range = (from > 1 or to < #needle) and ("\31%d\31%d"):format(from, to) or ""
+  return ("\1%s\31%s%s\2"):format(plain(secret_known.source(entry)), form, range)
 end
 
 local function seal_text(text)
   local out, done = {}, 0
-  for _, place in ipairs(places(text)) do
+  for _, place in ipairs(secret_known.places(text)) do
     local from, to = math.max(place[1], done + 1), place[2]
     if to > done then
       out[#out + 1] = (text:sub(done + 1, from - 1):gsub("\1", "\1\1"))
@@ -242,12 +226,23 @@ local function seal_text(text)
   return table.concat(out)
 end
 
+---Seals a whole secret. One that nobody made known, and that has no known part, becomes known; of
+---one that is too short to be looked for in texts the journal gets the reference alone.
+local function seal_secret(value)
+  local text = crypto.reveal(secret.know(value))
+  local entry = secret_known.of_value(text)
+  if entry and not next(entry.forms) then
+    return ("%s\1%s\31value\2"):format(WHOLE, plain(secret_known.source(entry)))
+  end
+  return WHOLE .. seal_text(text)
+end
+
 ---Tells whether sealing changes nothing: most values have no secret in them, and need no copy.
 local function is_plain(value, depth)
   if type(value) == "string" then
-    return not value:find("\1", 1, true) and (#needles == 0 or #places(value) == 0)
+    return not value:find("\1", 1, true) and #secret_known.places(value) == 0
   end
-  if type(value) ~= "table" then return true end
+  if type(value) ~= "table" then return not crypto.is_secret(value) end
   if depth > 100 then return false end
   for key, field in next, value do
     if not is_plain(key, depth + 1) or not is_plain(field, depth + 1) then return false end
@@ -255,47 +250,46 @@ local function is_plain(value, depth)
   return true
 end
 
----Puts references in the place of every known secret in the texts of a value, in every form, so
----that a journal can keep it. Another process that knows the same secrets gets it back by `unseal`.
+---Puts references in the place of every known secret in the texts of a value, in every form, and of
+---every secret in it, so that a journal can keep it. Another process that knows the same secrets
+---gets it back by `unseal`.
 ---@generic T
 ---@param value T
 ---@return T
 function secret.seal(value)
   if is_plain(value, 0) then return value end
-  return map_texts(value, seal_text)
+  return map_texts(value, seal_text, seal_secret)
 end
 
----Finds the known secret of a reference, loading it from its source when nobody asked for it yet.
+---Finds the secret of a reference, loading it from its source when nobody asked for it yet.
 local function entry_of(source)
-  for digest, entry in pairs(known) do
-    if entry.source == source then return entry end
-    if not entry.source and source:sub(1, 6) == "value " and known[digest]
-      and source == "value " .. crypto.sha256("kiln.secret\0" .. entry.forms.value) then
-      return entry
-    end
-  end
+  local entry = secret_known.of_source(source)
+  if entry then return entry end
   local kind, rest = source:match("^(%l+) (.*)$")
   local value
   if kind == "env" then value = secret.from_env(rest) end
   if kind == "file" then value = secret.from_file(rest) end
   if kind == "command" then value = secret.from_command(json.decode(rest)) end
-  return value and known[crypto.sha256(crypto.reveal(value))]
+  return value and secret_known.of_value(crypto.reveal(value))
 end
 
 local function resolve(source, form, from, to)
   source = source:gsub("%%(%x%x)", function(hex) return string.char(tonumber(hex, 16)) end)
   local entry = entry_of(source)
-  local text = entry and entry.forms[form]
+  local text = entry and (form == "value" and entry.value or entry.forms[form])
   if not text then
     error_.raise { kind = "not_found", message = entry
       and ("the secret from %s has another shape than when the journal was written"):format(source)
       or "the journal refers to a secret that this run has not got" }
   end
-  return text:sub(tonumber(from), tonumber(to))
+  return text:sub(tonumber(from) or 1, tonumber(to) or -1)
 end
 
 local function unseal_text(text)
   if not text:find("\1", 1, true) then return text end
+  if text:sub(1, #WHOLE) == WHOLE then
+    return crypto.secret(unseal_text(text:sub(#WHOLE + 1)))
+  end
   local out, at = {}, 1
   while true do
     local mark = text:find("\1", at, true)
@@ -305,7 +299,7 @@ local function unseal_text(text)
       out[#out + 1], at = "\1", mark + 2
     else
       local source, form, from, to, past =
-        text:match("^([^\31]*)\31([^\31]*)\31(%d+)\31(%d+)\2()", mark + 1)
+        text:match("^([^\31]*)\31([^\31\2]*)\31?(%d*)\31?(%d*)\2()", mark + 1)
       if not source then
         error_.raise { kind = "invalid", message = "the journal has half a reference to a secret" }
       end
@@ -322,7 +316,7 @@ end
 ---@param value T
 ---@return T
 function secret.unseal(value)
-  return map_texts(value, unseal_text)
+  return map_texts(value, unseal_text, function(item) return item end)
 end
 
 log.filter(secret.redact)

@@ -1,4 +1,5 @@
----The texts in which a secret's value shows: itself, in base64, escaped for a URL or for JSON.
+---The texts in which a secret's value shows: itself, in base64, escaped for a URL, for JSON, quoted
+---for a shell, for systemd or in YAML.
 local crypto = require "rt.crypto"
 local json = require "rt.json"
 
@@ -40,6 +41,18 @@ end
 local short = { ['"'] = '\\"', ["\\"] = "\\\\", ["\n"] = "\\n", ["\t"] = "\\t", ["\r"] = "\\r",
   ["\b"] = "\\b", ["\f"] = "\\f" }
 
+---RFC 8259, section 7: what is not ASCII as UTF-16 in hexadecimal digits.
+local function ascii(text)
+  if not utf8.len(text) then return text end
+  return (text:gsub(utf8.charpattern, function(c)
+    local code = utf8.codepoint(c)
+    if code < 0x80 then return nil end
+    if code < 0x10000 then return ("\\u%04x"):format(code) end
+    code = code - 0x10000
+    return ("\\u%04x\\u%04x"):format(0xD800 | code >> 10, 0xDC00 | code & 0x3FF)
+  end))
+end
+
 ---RFC 8259, section 7, as the usual encoders write it, and as kiln does.
 local function add_json(add, value)
   local text = value:gsub('[%c"\\]', function(c)
@@ -48,7 +61,15 @@ local function add_json(add, value)
   add("json", text)
   add("json/", (text:gsub("/", "\\/")))
   add("json<", (text:gsub("[<>&']", function(c) return ("\\u%04x"):format(c:byte()) end)))
+  add("json.ascii", ascii(text))
   add("json.own", json.encode(value, { bytes = "keep" }):sub(2, -2))
+end
+
+---Between quotes: POSIX.1-2017, XCU 2.2.2; systemd.exec(5), EnvironmentFile=; YAML 1.2, 7.3.2.
+local function add_quoted(add, value)
+  add("sh", (value:gsub("'", "'\\''")))
+  add("env", (value:gsub('[\\"$`]', "\\%0")))
+  add("yaml", (value:gsub("'", "''")))
 end
 
 local function add_all(add, value)
@@ -56,6 +77,7 @@ local function add_all(add, value)
   add_base64(add, value)
   add_url(add, value)
   add_json(add, value)
+  add_quoted(add, value)
 end
 
 ---Gives the forms by name. A value of several lines shows in its lines too, since output comes by

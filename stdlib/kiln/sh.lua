@@ -1,5 +1,6 @@
 ---Shell text made of words that the shell must not read twice: quoting for POSIX sh.
 local error_ = require "kiln.error"
+local secret = require "kiln.secret"
 
 local sh = {}
 
@@ -8,9 +9,10 @@ local plain = "^[%w_@%%+:,./%-]+$"
 
 ---Quotes one word: the shell sees exactly these bytes as one argument.
 ---Raises `invalid` for a word with a NUL byte, which no argument can carry.
----@param word string|number
----@return string text
+---@param word string|number|userdata
+---@return string|userdata text a secret for a secret
 function sh.quote(word)
+  if secret.is(word) then return secret.encode(word, sh.quote) end
   if type(word) == "number" then word = tostring(word) end
   if type(word) ~= "string" then
     error_.raise { kind = "invalid", message = "a shell word is text, not a " .. type(word) }
@@ -24,9 +26,10 @@ end
 
 ---Joins arguments to a command line, each quoted.
 ---Raises `invalid` as `sh.quote` does.
----@param argv (string|number)[] the program and its arguments
----@return string text
+---@param argv (string|number|userdata)[] the program and its arguments
+---@return string|userdata text a secret when one of them is
 function sh.join(argv)
+  if secret.within(argv) then return secret.encode(argv, sh.join) end
   local words = {}
   for index, word in ipairs(argv) do
     words[index] = sh.quote(word)
@@ -40,9 +43,10 @@ end
 
 ---Writes variables as assignments to put before a command ("A=1 B='two words'"), in the order of
 ---their names. Raises `invalid` for what is no variable's name.
----@param variables table<string, string|number>
----@return string text
+---@param variables table<string, string|number|userdata>
+---@return string|userdata text a secret when one of them is
 function sh.env(variables)
+  if secret.within(variables) then return secret.encode(variables, sh.env) end
   local names = {}
   for name in pairs(variables) do names[#names + 1] = name end
   table.sort(names)

@@ -11,6 +11,7 @@ local error_ = require "kiln.error"
 local fleet = require "kiln.ssh.fleet"
 local forward = require "kiln.ssh.forward"
 local progress = require "kiln.ssh.progress"
+local secret = require "kiln.secret"
 
 local ssh = {}
 
@@ -79,8 +80,10 @@ local function last_lines(done, count)
   return table.concat(lines, "\n", math.max(#lines - count + 1, 1))
 end
 
+---Names a command in messages. Secrets are redacted first: half of one would not be found.
 local function shorten(text)
-  local first = text:match("^%s*([^\n]*)")
+  if secret.is(text) then text = secret.text(secret.know(text)) end
+  local first = secret.redact(text):match("^%s*([^\n]*)")
   return #first > 60 and first:sub(1, 57) .. "..." or first
 end
 
@@ -121,8 +124,9 @@ local function prepare(text, opts, kill)
     end
   end
   local within = opts.timeout or 300
-  local whole, input = command.wrap(text, {
-    env = opts.env, cwd = opts.cwd, user = opts.user, deadline = kill and within or nil,
+  local open, env = command.hide(text, opts.env)
+  local whole, input = command.wrap(open, {
+    env = env, cwd = opts.cwd, user = opts.user, deadline = kill and within or nil,
   })
   if input and opts.stdin then
     local stdin = opts.stdin
@@ -140,7 +144,7 @@ end
 ---Raises `exit` (non-zero status, with `code`, `out`, `err` and the last lines in `output`),
 ---`timeout`, `unreachable`, `not_found` (no such `stdin_file`), `usage`.
 ---@async
----@param text string shell text; quote words with `kiln.sh.quote`
+---@param text string|userdata shell text; quote words with `kiln.sh.quote`; a secret is in no argv
 ---@param opts? kiln.ssh.RunOptions
 ---@return { code: integer, signal: string?, out: string, err: string, truncated: boolean } done
 function Session:run(text, opts)

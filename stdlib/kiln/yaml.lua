@@ -1,6 +1,7 @@
 ---YAML for drivers and recipes.
 local rt_yaml = require "rt.yaml"
 local error_ = require "kiln.error"
+local secret = require "kiln.secret"
 
 local yaml = {}
 
@@ -13,9 +14,9 @@ end
 
 ---Writes a value as a document.
 ---@param value any
----@return string text
+---@return string|userdata text a secret when the value has one in it
 function yaml.encode(value)
-  return rt_yaml.encode(value)
+  return secret.encode(value, rt_yaml.encode)
 end
 
 return yaml

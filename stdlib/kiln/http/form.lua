@@ -1,20 +1,23 @@
 ---How values are written into URLs and bodies: queries, forms, JSON.
 local crypto = require "rt.crypto"
-local json = require "rt.json"
+local json = require "kiln.json"
+local secret = require "kiln.secret"
 
 local form = {}
 
 ---Writes text so that it can stand in a URL (RFC 3986, section 2.3).
----@param text string|number|boolean
----@return string
+---@param text string|number|boolean|userdata
+---@return string|userdata escaped a secret for a secret
 function form.escape(text)
+  if secret.is(text) then return secret.encode(text, form.escape) end
   return (tostring(text):gsub("[^%w%-%._~]", function(c) return ("%%%02X"):format(c:byte()) end))
 end
 
 ---Writes a map as `a=1&b=2`, in the order of the names. A list gives its name several times.
----@param map table<string, string|number|boolean|(string|number|boolean)[]>
----@return string
+---@param map table<string, any> texts, numbers, booleans and secrets, or lists of them
+---@return string|userdata text a secret when one of them is
 function form.encode(map)
+  if secret.within(map) then return secret.encode(map, form.encode) end
   local names, parts = {}, {}
   for name in pairs(map) do names[#names + 1] = name end
   table.sort(names)
@@ -29,7 +32,7 @@ end
 
 ---Adds a query to a URL, before its fragment.
 ---@param url string
----@param query table<string, any> as `form.encode` takes it
+---@param query table<string, any> as `form.encode` takes it, without secrets
 ---@return string
 function form.with_query(url, query)
   local text = form.encode(query)

@@ -3,6 +3,7 @@ local crypto = require "rt.crypto"
 local rt_http = require "rt.http"
 local timer = require "rt.timer"
 local error_ = require "kiln.error"
+local secret = require "kiln.secret"
 
 local policy = {}
 
@@ -83,16 +84,23 @@ local function refuse(request, response, why)
   error_.raise {
     kind = "denied", status = response.status, effect = "maybe",
     message = ("%s: the redirect to %s is not followed: %s"):format(policy.describe(request),
-      tostring(response.headers.location):gsub("[?#].*$", ""), why),
+      policy.place(tostring(response.headers.location)), why),
   }
 end
 
----Names a request in messages: no query, no user.
+---Names an address in messages: no query, no user, no secret.
+---@param url string|userdata
+---@return string
+function policy.place(url)
+  local text = secret.text(secret.is(url) and secret.know(url) or url)
+  return (secret.redact(text):gsub("[?#].*$", ""):gsub("^(%a+://)[^/]*@", "%1"))
+end
+
+---Names a request in messages.
 ---@param request rt.http.Request
 ---@return string
 function policy.describe(request)
-  local url = request.url:gsub("[?#].*$", ""):gsub("^(%a+://)[^/]*@", "%1")
-  return (request.method or "GET") .. " " .. url
+  return (request.method or "GET") .. " " .. policy.place(request.url)
 end
 
 ---The method that a redirect is followed with (RFC 9110, section 15.4), or nil: it is none, or one

@@ -4,6 +4,7 @@ local fs = require "rt.fs"
 local rt_http = require "rt.http"
 local timer = require "rt.timer"
 local error_ = require "kiln.error"
+local policy = require "kiln.http.policy"
 local scope = require "kiln.scope"
 
 local stream = {}
@@ -39,7 +40,8 @@ local function receive(exchange, opts, response)
       opts.into(bytes, response)
     elseif length > (opts.max_body or KEPT) then
       return nil, { kind = "limit", effect = "maybe",
-        message = ("%s: the response exceeds %d bytes"):format(opts.url, opts.max_body or KEPT) }
+        message = ("%s: the response exceeds %d bytes"):format(policy.describe(opts),
+          opts.max_body or KEPT) }
     else
       kept[#kept + 1] = bytes
     end
@@ -138,7 +140,7 @@ local function fetch(request, part, asked)
   if first and part.bytes > 0 then part.restart() end -- the file is empty now
   if response.status < 200 or response.status > 299 then
     error_.raise { kind = "status", status = response.status,
-      message = ("%s: answered %d, not a file"):format(asked.url, response.status) }
+      message = ("%s: answered %d, not a file"):format(policy.place(asked.url), response.status) }
   end
 end
 
@@ -174,7 +176,7 @@ end
 ---Gets a file; see `kiln.http.download`.
 ---@async
 ---@param request fun(opts: kiln.http.Options): kiln.http.Response
----@param url string
+---@param url string|userdata
 ---@param path string
 ---@param opts kiln.http.DownloadOptions
 ---@return { bytes: integer, sha256: string, attempts: integer }

@@ -10,6 +10,7 @@ local provider = require "kiln.provider"
 local recipe = require "kiln.recipe"
 local Run = require "kiln.run.object"
 local secret = require "kiln.secret"
+local secret_declared = require "kiln.secret_declared"
 local store_ = require "kiln.store"
 
 local run = {}
@@ -172,11 +173,6 @@ local function conduct(self, loaded, entry)
   return record_end(self, made, ok and encodable(result) or nil)
 end
 
----How the recipe's relative paths are found before there is a run.
-local function loaded_path(dir)
-  return function(name) return Run.path({ dir = dir }, name) end
-end
-
 local function new_object(opts, store, loaded, fields)
   local self = setmetatable(fields, Run)
   self.store = store
@@ -265,12 +261,12 @@ function run.start(opts)
     end
     local entry = recipe.entry(loaded, opts.entry)
     local args = recipe.check_args(loaded, opts.args or {})
-    secret.preload(loaded.module.secrets, loaded_path(loaded.dir))
+    local looked_up = secret_declared.look_up(loaded.module.secrets, entry, loaded.dir)
     local store <close> = store_.open(loaded.dir, { existing = opts.builtin ~= nil })
     local self = new_object(opts, store, loaded, {
       id = crypto.hex(crypto.random(4)), dir = loaded.dir, args = args,
       env = opts.env or "default", service = opts.service or loaded.name,
-      cloud_name = opts.cloud or "local",
+      cloud_name = opts.cloud or "local", looked_up = looked_up,
     })
     return with_lease(self, loaded, entry, opts, function()
       store:run_new {
@@ -311,11 +307,11 @@ local function continue(opts, aborting)
     local file = (dir == "." and "" or dir .. "/") .. row.recipe
     local loaded = recipe.load(file, not opts.edited and store:sources(row.id) or nil, dir)
     if opts.edited then recipe.entry(loaded, row.entry) end
-    secret.preload(loaded.module.secrets, loaded_path(dir))
+    local looked_up = secret_declared.look_up(loaded.module.secrets, row.entry, dir)
     local self = new_object(opts, store, loaded, {
       id = row.id, dir = dir, args = secret.unseal(json.decode(row.args)), env = row.env,
       service = row.service, cloud_name = row.cloud, resumed = true, on_error = row.on_error,
-      aborting = aborting or row.status == "aborting",
+      aborting = aborting or row.status == "aborting", looked_up = looked_up,
     })
     self.edited = opts.edited
     -- A run that failed is undone from its failure on: nothing is left to cancel.

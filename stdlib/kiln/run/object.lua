@@ -4,6 +4,7 @@ local timer = require "rt.timer"
 local error_ = require "kiln.error"
 local scope = require "kiln.scope"
 local secret = require "kiln.secret"
+local secret_declared = require "kiln.secret_declared"
 
 ---@class kiln.Run
 ---@field id string 8 hexadecimal digits
@@ -257,16 +258,14 @@ end
 
 ---Gives a secret by name, from where the recipe's `secrets` table says or the environment variable
 ---KILN_SECRET_<NAME>. The journal never sees its value. Raises `not_found`.
+---@async
 ---@param name string
 ---@return userdata secret prints as <secret>
 function Run:secret(name)
-  local from = self.secrets and self.secrets[name]
-  if not from then return secret.from_env("KILN_SECRET_" .. name:upper()) end
-  if from.env then return secret.from_env(from.env) end
-  if from.file then return secret.from_file(self:path(from.file)) end
-  if from.command then return secret.from_command(from.command) end
-  error_.raise { kind = "usage",
-    message = ("secrets.%s must have env, file or command"):format(name) }
+  local value = self.looked_up[name] or secret_declared.take(name, (self.secrets or {})[name],
+    self.dir)
+  self.looked_up[name] = value
+  return value
 end
 
 ---Gives the path of a file that the recipe names.

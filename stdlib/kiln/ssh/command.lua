@@ -39,6 +39,18 @@ local function check_user(user)
   end
 end
 
+---Takes a secret command out of the argument list: a variable carries it, as secrets travel.
+---@param text string|userdata shell text
+---@param env? table<string, string|number|userdata>
+---@return string text
+---@return table<string, string|number|userdata>? env
+function command.hide(text, env)
+  if not crypto.is_secret(text) then return text, env end
+  local more = { KILN_COMMAND = text }
+  for name, value in pairs(env or {}) do more[name] = value end
+  return 'kiln_command=$KILN_COMMAND; unset KILN_COMMAND; eval "$kiln_command"', more
+end
+
 ---Wraps a command. What is returned second goes before the command's standard input.
 ---Raises `usage` for a name that is no user's, `invalid` for one that is no variable's.
 ---@param text string shell text
