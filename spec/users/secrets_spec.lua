@@ -193,17 +193,18 @@ describe("a recipe with secrets", function()
     kiln("abort", done.err:match("run (%x+)"))
     kiln("run", "app.lua", "remove", "--url", "x")
     assert(require("rt.machine").network_down { dir = dir .. "/site" })
-    for _, key in ipairs(fs.glob(dir .. "/app/.kiln/ssh/*")) do
+    local left = table.concat(shown) .. leaks.contents(dir .. "/app/.kiln", { ssh = true })
+    local keys = fs.glob(dir .. "/app/.kiln/ssh/*")
+    assert.is_true(#keys >= 2)
+    for _, key in ipairs(keys) do
       if not key:find("%.pub$") then
         local lines = {}
         for line in fs.read(key):gmatch("[^\n]+") do
           if not line:find("^%-%-%-%-%-") then lines[#lines + 1] = line end
         end
-        assert.equal(0, leaks.count(table.concat(shown), { lines[3], lines[4] }))
+        assert.equal(0, leaks.count(left, { lines[3], lines[4] }))
       end
     end
-    assert.equal(0, leaks.count(leaks.contents(dir .. "/app/.kiln", { ssh = true }),
-      { "PRIVATE KEY" }))
   end)
 
   it("reaches URLs, queries, headers and bodies of requests, and no name or message", function()
