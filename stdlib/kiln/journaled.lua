@@ -3,6 +3,7 @@
 local error_ = require "kiln.error"
 local op = require "kiln.op"
 local policy = require "kiln.http.policy"
+local scope = require "kiln.scope"
 
 local journaled = {}
 
@@ -45,11 +46,25 @@ local function request(http, opts)
   return http.response(row)
 end
 
+local function download(http, url, path, opts)
+  check(opts or {}, "download")
+  local run = scope.state().run
+  local where = policy.place(url)
+  return op.call {
+    name = ("download %s to %s"):format(where, path), class = "idempotent",
+    args = { url = url, path = path, options = opts },
+    perform = function() return http.download(url, run and run:path(path) or path, opts) end,
+  }
+end
+
 local function face_of_http()
   local http = require "kiln.http"
   local face = setmetatable({}, { __index = http })
   ---Sends a request as an operation; otherwise as `kiln.http.request`.
   function face.request(opts) return request(http, opts) end
+
+  ---Gets a file as an operation; `path` starts in the recipe's folder.
+  function face.download(url, path, opts) return download(http, url, path, opts) end
   for _, method in ipairs { "GET", "POST", "PUT", "DELETE" } do
     face[method:lower()] = function(url, opts)
       local all = { method = method, url = url }
@@ -77,7 +92,27 @@ local function face_of_probe()
   return face
 end
 
-local faces = { ["kiln.http"] = face_of_http, ["kiln.probe"] = face_of_probe }
+---A module whose functions start something at once: not while a recipe loads.
+local function face_when_loaded(name)
+  return function()
+    local module = require(name)
+    local face = setmetatable({}, { __index = module })
+    for key, item in pairs(module) do
+      if type(item) == "function" then
+        face[key] = function(...)
+          scope.check_loaded(name .. "." .. key)
+          return item(...)
+        end
+      end
+    end
+    return face
+  end
+end
+
+local faces = {
+  ["kiln.http"] = face_of_http, ["kiln.probe"] = face_of_probe,
+  ["kiln.httpd"] = face_when_loaded "kiln.httpd", ["kiln.load"] = face_when_loaded "kiln.load",
+}
 
 ---Gives a module for a recipe.
 ---@param name string "kiln.http"

@@ -237,6 +237,7 @@ function op.call(spec)
   assert(classes[spec.class], "an operation's class is read, idempotent, adopt or once")
   local state = scope.state()
   local run = state.run
+  scope.check_loaded(spec.name)
   if state.operation or not run then
     local token = state.operation and state.operation.token
       or "kl-" .. crypto.hex(crypto.random(8))

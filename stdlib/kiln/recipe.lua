@@ -2,6 +2,7 @@
 local fs = require "rt.fs"
 local error_ = require "kiln.error"
 local sandbox = require "kiln.sandbox"
+local scope = require "kiln.scope"
 
 local recipe = {}
 
@@ -71,6 +72,43 @@ local function check_arg_specs(module, file)
   return args
 end
 
+---Returns "app.lua:3: ", the innermost line of the recipe's files that is being run.
+local function line_of(names)
+  for level = 3, 200 do
+    local info = debug.getinfo(level, "Sl")
+    if not info then return "" end
+    local name = info.source:sub(2)
+    if names[name] and info.currentline > 0 then
+      return ("%s:%d: "):format(name, info.currentline)
+    end
+  end
+  return ""
+end
+
+---Runs the recipe's text. It is called by gsub, where nothing can wait: what would touch the world
+---without being an operation raises there.
+local function run_chunk(chunk, dir, names, ...)
+  local state, words = scope.state(), table.pack(...)
+  local outer = state.loading
+  state.loading = { dir = dir }
+  local ok, result
+  string.gsub("x", "x", function()
+    ok, result = xpcall(chunk, function(err)
+      err = error_.from(err)
+      if err.message:find("cannot wait here: ", 1, true) then
+        err.kind, err.loading = "usage", true
+        err.message = "a recipe cannot wait for anything while it loads; move this into a function "
+          .. "that is run, such as deploy"
+      end
+      if err.loading then err.message = line_of(names) .. err.message end
+      err.traceback = debug.traceback("", 2)
+      return err
+    end, table.unpack(words, 1, words.n))
+  end)
+  state.loading = outer
+  return ok, result
+end
+
 ---Loads a recipe. Raises `usage` when the file is missing, has a syntax error, fails while loading,
 ---or does not return a table.
 ---@param file string
@@ -80,7 +118,7 @@ end
 function recipe.load(file, sources, dir)
   dir = dir or file:match("^(.*)/[^/]*$") or "."
   local base = file:match("([^/]+)$")
-  local used = {}
+  local used, names = {}, {}
   local function read_source(path)
     local text
     if sources then
@@ -91,7 +129,11 @@ function recipe.load(file, sources, dir)
     used[path] = text
     return text
   end
-  local function show(path) return dir == "." and path or dir .. "/" .. path end
+  local function show(path)
+    local name = dir == "." and path or dir .. "/" .. path
+    names[name] = true
+    return name
+  end
 
   local text = read_source(base)
   if not text then
@@ -99,11 +141,7 @@ function recipe.load(file, sources, dir)
   end
   local env = sandbox.new { read_source = read_source, show = show }
   local chunk = sandbox.compile(text, show(base), env)
-  local ok, module = xpcall(chunk, function(err)
-    err = error_.from(err)
-    err.traceback = debug.traceback("", 2)
-    return err
-  end, base:gsub("%.lua$", ""), show(base))
+  local ok, module = run_chunk(chunk, dir, names, (base:gsub("%.lua$", "")), show(base))
   if not ok then
     module.message = module.kind == "usage" and module.message
       or ("%s failed while loading: %s"):format(file, module.message)

@@ -56,6 +56,7 @@ end
 
 ---Reads the clock as an operation, so a resumed run sees the time that the first one saw.
 local function journaled_time()
+  if scope.state().loading then return os.time() end -- there is no journal yet
   return op.call {
     name = "time", class = "read", quiet = true, perform = function() return os.time() end,
   }
@@ -67,6 +68,7 @@ local function sandboxed_os()
     date = function(format, time) return os.date(format, time or journaled_time()) end,
     difftime = os.difftime,
     getenv = function(name)
+      if scope.state().loading then return os.getenv(name) end
       return op.call {
         name = "environment " .. name, class = "read", args = { name = name }, quiet = true,
         perform = function() return os.getenv(name) end,

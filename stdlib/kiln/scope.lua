@@ -22,6 +22,7 @@ local scope = {}
 ---@field operation? table the operation whose `perform` runs; calls inside it are part of it
 ---@field doomed? boolean the journal says that this task was cancelled: its first operation without
 ---  an outcome is where that happened
+---@field loading? { dir: string } a recipe's file is being loaded: nothing may touch the world
 ---@field choices? integer blocks whose first task decides, begun so far
 
 ---Gives the running task's record.
@@ -34,6 +35,14 @@ function scope.state()
     locals.scope = state
   end
   return state
+end
+
+---Raises `usage` while a recipe loads.
+---@param what string what would touch the world
+function scope.check_loaded(what)
+  if not scope.state().loading then return end
+  error_.raise { kind = "usage", loading = true, message = ("%s would touch the world while the "
+    .. "recipe loads; move it into a function that is run, such as deploy"):format(what) }
 end
 
 ---What an operation starts has no place in the journal: a replay does not start it.

@@ -97,6 +97,7 @@ end
 ---@param opts? { timeout: number?, cwd: string? } seconds (60); where it runs (the recipe's folder)
 ---@return userdata secret
 function secret.from_command(argv, opts)
+  scope.check_loaded(("the command %s of a secret"):format(argv[1]))
   opts = opts or {}
   local result, err = proc.run {
     argv = argv, cwd = opts.cwd or folder(), timeout = opts.timeout or 60,
