@@ -3,13 +3,13 @@
 
 #include "base/ending.h"
 #include "io/ssh_channel_internal.h"
+#include "io/ssh_shell.h"
 
 #include <openssl/crypto.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define COMMAND_MAX 32000
 #define TURN_PACKETS 8 // of a session: half a millisecond of CPU
 // libssh2 sends packets of at most 32 700 bytes; a multiple leaves no small last one.
 #define INPUT_SIZE ((size_t)TURN_PACKETS * 32700)
@@ -313,16 +313,11 @@ kl_ssh_channel *kl_ssh_channel_exec(kl_ssh_session *session, const char *command
                                     const kl_ssh_channel_events *events, void *ctx,
                                     kl_failure *out_failure)
 {
-    if (strlen(command) > COMMAND_MAX) {
-        kl_failure_set(out_failure, "invalid", 0,
-                       "a command of %zu bytes does not fit an SSH packet (%d); upload a script",
-                       strlen(command), COMMAND_MAX);
-        return NULL;
-    }
     kl_ssh_channel *channel = kl_ssh_channel_new(session, events, ctx, out_failure);
     if (channel == NULL)
         return NULL;
-    kl_buf_puts(&channel->command, command);
+    kl_ssh_shell_command(&channel->command, &channel->input, command);
+    channel->input_peak = channel->input.length;
     uv_update_time(session->loop);
     if (timeout > 0)
         channel->deadline_ms = uv_now(session->loop) + (uint64_t)(timeout * 1e3);

@@ -35,9 +35,9 @@ typedef struct kl_ssh_channel_events {
     void (*opened)(void *ctx);
 } kl_ssh_channel_events;
 
-// Queues a command of the remote login shell; `timeout` in seconds from now to its end, 0: none.
-// NULL and `out_failure` when the session is closed or the command too long. The channel is valid
-// until `done` or kl_ssh_channel_close.
+// Queues a command of the host's /bin/sh, in the environment that the login shell sets up;
+// `timeout` in seconds from now to its end, 0: none. NULL and `out_failure` when the session is
+// closed. The channel is valid until `done` or kl_ssh_channel_close.
 kl_ssh_channel *kl_ssh_channel_exec(kl_ssh_session *session, const char *command, double timeout,
                                     const kl_ssh_channel_events *events, void *ctx,
                                     kl_failure *out_failure);

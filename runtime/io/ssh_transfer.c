@@ -1,6 +1,8 @@
 // Files over an SSH session: what uploads and downloads share.
 #include "io/ssh_transfer_internal.h"
 
+#include "io/ssh_shell.h"
+
 #include <openssl/rand.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -131,28 +133,14 @@ static void on_done(void *ctx, const kl_ssh_exit *exit, const kl_failure *failur
 
 static const kl_ssh_channel_events events = {on_data, on_pull, on_done, NULL};
 
-// Appends a word for the shell.
-static void quote(kl_buf *out, const char *word)
-{
-    kl_buf_puts(out, "'");
-    for (const char *at = word; *at != '\0'; at++) {
-        if (*at == '\'')
-            kl_buf_puts(out, "'\\''");
-        else
-            kl_buf_append(out, at, 1);
-    }
-    kl_buf_puts(out, "'");
-}
-
 void kl_ssh_transfer_command(kl_buf *out, const char *script, const char *const words[])
 {
-    kl_buf_puts(out, "exec /bin/sh -c "); // the login shell may be any
-    quote(out, script);
-    kl_buf_puts(out, " kiln");
+    kl_buf_puts(out, "set --");
     for (int i = 0; words[i] != NULL; i++) {
         kl_buf_puts(out, " ");
-        quote(out, words[i]);
+        kl_ssh_shell_quote(out, words[i]);
     }
+    kl_buf_printf(out, "\n%s", script);
 }
 
 char *kl_ssh_transfer_marked(kl_buf *bytes, const char *mark, size_t *out_after)

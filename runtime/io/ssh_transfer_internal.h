@@ -84,7 +84,7 @@ void kl_ssh_transfer_end(kl_ssh_transfer *transfer, const kl_ssh_transferred *re
 void kl_ssh_transfer_fail(kl_ssh_transfer *transfer, const kl_failure *cause);
 // Fills with a name that nobody else uses, for a file beside a target.
 void kl_ssh_transfer_token(char out[17]);
-// Appends a command for any login shell that runs the script with its words, ended by NULL.
+// Appends a text for /bin/sh: the script with its words, ended by NULL.
 void kl_ssh_transfer_command(kl_buf *out, const char *script, const char *const words[]);
 // Finds the rest of the line that begins with the mark and ends in the bytes: whatever a login
 // shell said before. NULL: it is not there yet; else `out_after` is the number of bytes up to its

@@ -1,6 +1,7 @@
 ---@meta rt.exec
 
----Commands on an SSH session, by the remote login shell. Several run at once (8, more wait).
+---Commands on an SSH session, by the host's /bin/sh, in the environment that the login shell sets
+---up. Several run at once (8, more wait).
 local exec = {}
 
 ---@class rt.exec.Result

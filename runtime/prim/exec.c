@@ -5,6 +5,7 @@
 #include "bridge/own.h"
 #include "io/ssh_channel.h"
 #include "io/ssh_output.h"
+#include "io/ssh_shell.h"
 #include "prim/prims.h"
 #include "prim/ssh.h"
 
@@ -137,6 +138,13 @@ static bool process_start(exec_process *process, kl_ssh_session *session, const 
                           const exec_options *options)
 {
     process->output.max = options->max_output;
+    if (options->pty && !kl_ssh_shell_fits(command)) {
+        kl_failure_set(&process->failure, "invalid", 0,
+                       "a command of %zu bytes is too long for a terminal; upload it as a script",
+                       strlen(command));
+        process->ended = true;
+        return false;
+    }
     if (options->file != NULL)
         process->file = fopen(options->file, "rbe");
     if (options->file != NULL && process->file == NULL) {

@@ -92,11 +92,14 @@ describe("rt.exec", function()
     assert.equal("on\n", exec.run(session, "echo on", { timeout = 5 }).out)
   end)
 
-  it("refuses a command that does not fit a packet", function()
-    local done, err = exec.run(session, "true " .. ("x"):rep(40000))
-    assert.is_nil(done)
+  it("runs a command that does not fit a packet, but not on a terminal", function()
+    local long = "true " .. ("x"):rep(40000) .. "; cat; exit 5"
+    local done = assert(exec.run(session, long, { stdin = "in" }))
+    assert.same({ 5, "in", "" }, { done.code, done.out, done.err })
+    local refused, err = exec.run(session, long, { pty = true })
+    assert.is_nil(refused)
     assert.equal("invalid", err.kind)
-    assert.matches("upload a script", err.message)
+    assert.matches("upload it as a script", err.message)
   end)
 
   it("runs many commands at once on one connection", function()

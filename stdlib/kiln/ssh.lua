@@ -139,8 +139,9 @@ local function prepare(text, opts, kill)
   }
 end
 
----Runs a command through the remote login shell. At its deadline its process group is ended there,
----also when the connection is gone by then.
+---Runs a command by the machine's /bin/sh, in the environment that the user's login shell sets up,
+---whichever shell that is. At its deadline its process group is ended there, also when the
+---connection is gone by then.
 ---Raises `exit` (non-zero status, with `code`, `out`, `err` and the last lines in `output`),
 ---`timeout`, `unreachable`, `not_found` (no such `stdin_file`), `usage`.
 ---@async

@@ -111,7 +111,7 @@ describe("a command of kiln.ssh", function()
   it("is only left when told so", function()
     local mark = "3." .. math.random(100000, 999999)
     raised("timeout", "sleep " .. mark, { timeout = 0.3, kill = false })
-    assert.equal("1\n", session:run(("pgrep -fc 'sleep [3]%s'"):format(mark:sub(2))).out)
+    assert.equal("1\n", session:run(("pgrep -fc '^sleep 3%s'"):format(mark:sub(2))).out)
     session:run(("pkill -f 'sleep [3]%s'"):format(mark:sub(2)))
   end)
 

@@ -1,5 +1,6 @@
 ---Gives a command on a machine its surroundings: variables, folder, user, and a deadline that is
----kept there, also when the connection is gone.
+---kept there, also when the connection is gone. All of it is text for the machine's /bin/sh, which
+---`rt.exec` has any login shell start.
 local crypto = require "rt.crypto"
 local error_ = require "kiln.error"
 local sh = require "kiln.sh"
@@ -75,8 +76,8 @@ function command.wrap(text, around)
     whole = ("if [ \"$(id -u)\" = 0 ]; then\n  export HOME=~%s USER=%s LOGNAME=%s\n"
       .. "  exec runuser -u %s -- %s\nfi\nexec sudo -n -u %s -- %s"):format(user, user, user, user,
       words, user, words)
-  elseif around.deadline then -- by the shell that the user logs in with
-    whole = ('exec %s "${SHELL:-sh}" -c %s'):format(sh.join(limit), sh.quote(whole))
+  elseif around.deadline then
+    whole = "exec " .. sh.join(table.move({ "sh", "-c", whole }, 1, 3, #limit + 1, limit))
   end
   return whole, secret ~= "" and crypto.secret(secret) or nil
 end
