@@ -182,7 +182,10 @@ void kl_task_stop_with(lua_State *L, kl_task *task)
 {
     luaL_unref(L, LUA_REGISTRYINDEX, task->stop_ref);
     task->stop_ref = LUA_NOREF;
-    task->stop_ref = luaL_ref(L, LUA_REGISTRYINDEX);
+    if (lua_isnil(L, -1))
+        lua_pop(L, 1);
+    else
+        task->stop_ref = luaL_ref(L, LUA_REGISTRYINDEX);
 }
 
 // Tells whether the error there says that memory is out: Lua's own text, or a table made of it.

@@ -38,7 +38,7 @@ kl_task *kl_task_current(lua_State *L);
 void kl_task_locals(lua_State *L, kl_task *task);
 
 // Makes the error value on top of the stack what ends the task, and those that it starts from now
-// on, when it goes on computing after a signal. [-1, +0, e]
+// on, when it goes on computing after a signal; nil: nothing does. [-1, +0, e]
 void kl_task_stop_with(lua_State *L, kl_task *task);
 // Tells the Lua code that runs now that a signal came. From a signal handler, on the loop's thread.
 void kl_sched_interrupt(kl_sched *sched);

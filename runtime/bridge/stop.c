@@ -42,7 +42,9 @@ static void look(lua_State *L, lua_Debug *frame)
 
 static void set_hook(const kl_sched *sched, lua_State *L)
 {
-    lua_sethook(L, look, LUA_MASKCOUNT, sched->spent ? 1 : INSTRUCTIONS);
+    int wanted = sched->spent ? 1 : INSTRUCTIONS;
+    if (lua_gethook(L) != look || lua_gethookcount(L) != wanted) // else its count goes on
+        lua_sethook(L, look, LUA_MASKCOUNT, wanted);
 }
 
 void kl_sched_interrupt(kl_sched *sched)

@@ -7,7 +7,6 @@
 #include "host/streams.h"
 
 #include <lauxlib.h>
-#include <lualib.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -21,7 +20,8 @@ static int start(lua_State *L)
 {
     int argc = (int)lua_tointeger(L, 1);
     char **argv = lua_touserdata(L, 2);
-    luaL_openlibs(L);
+    // `kiln lua` runs a program of the user's, the rest is kiln's.
+    kl_host_libraries(L, argc > 1 && strcmp(argv[1], "lua") == 0);
     kl_coroutine_open(L);
     kl_host_modules(L);
     lua_getglobal(L, "require");

@@ -3,10 +3,16 @@
 #define KL_HOST_HOST_H
 
 #include <lua.h>
+#include <stdbool.h>
 #include <stddef.h>
 
 // Runs the command line and returns the exit status.
 int kl_host_main(int argc, char **argv);
+
+// Opens Lua's libraries. `require` finds what the system has installed; with `everywhere`, as in
+// the plain interpreter, what lies in the working directory and where LUA_PATH points, too.
+// [-0, +0, e]
+void kl_host_libraries(lua_State *L, bool everywhere);
 
 // Adds the searcher of embedded Lua sources, the rt.* modules and rt.host to package. [-0, +0, e]
 void kl_host_modules(lua_State *L);

@@ -5,6 +5,7 @@
 #include "prim/prims.h"
 
 #include <lauxlib.h>
+#include <lualib.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -39,15 +40,21 @@ static bool push_file(lua_State *L, const char *file)
     return true;
 }
 
-// Pushes a file of the tree below KILN_PATH, or nothing and returns false. [-0, +(0|1), e]
+// Pushes a file of the first tree of KILN_PATH that has it, or nothing and returns false.
+// [-0, +(0|1), e]
 static bool push_from_tree(lua_State *L, const char *path)
 {
-    const char *root = getenv("KILN_PATH");
-    if (root == NULL || root[0] == '\0')
-        return false;
-    const char *file = lua_pushfstring(L, "%s/%s", root, path);
-    bool found = push_file(L, file);
-    lua_remove(L, found ? -2 : -1);
+    const char *roots = getenv("KILN_PATH");
+    bool found = false;
+    while (roots != NULL && roots[0] != '\0' && !found) {
+        size_t length = strcspn(roots, ":");
+        lua_pushlstring(L, roots, length);
+        const char *file = lua_pushfstring(L, "%s/%s", lua_tostring(L, -1), path);
+        found = length > 0 && push_file(L, file);
+        lua_remove(L, found ? -2 : -1);
+        lua_remove(L, found ? -2 : -1);
+        roots += length + (roots[length] == ':');
+    }
     return found;
 }
 
@@ -85,6 +92,17 @@ static bool push_chunk(lua_State *L, const char *path)
     return true;
 }
 
+// The names that are kiln's alone: nothing else may answer to them.
+static bool is_ours(const char *name)
+{
+    static const char *const ours[] = {"rt.", "kiln.", "recipes.", "providers."};
+    for (size_t i = 0; i < sizeof ours / sizeof ours[0]; i++) {
+        if (strncmp(name, ours[i], strlen(ours[i])) == 0)
+            return true;
+    }
+    return false;
+}
+
 static int search_tree(lua_State *L)
 {
     const char *name = luaL_checkstring(L, 1);
@@ -100,8 +118,42 @@ static int search_tree(lua_State *L)
         }
         lua_pop(L, 1);
     }
+    if (is_ours(name)) // not from the folder where somebody happens to stand
+        return luaL_error(L, "there is no module '%s' in kiln", name);
     lua_pushfstring(L, "no module '%s' in kiln", name);
     return 1;
+}
+
+// Leaves in package's field the places of the system: neither the working directory nor what the
+// environment adds. [-0, +0, e]
+static void only_system(lua_State *L, const char *field)
+{
+    lua_getglobal(L, "package");
+    lua_getfield(L, -1, field);
+    const char *paths = lua_tostring(L, -1);
+    lua_pushliteral(L, "");
+    while (paths[0] != '\0') {
+        size_t length = strcspn(paths, LUA_PATH_SEP);
+        if (paths[0] == '/') {
+            lua_pushlstring(L, paths, length);
+            lua_pushliteral(L, LUA_PATH_SEP);
+            lua_concat(L, 3);
+        }
+        paths += length + (paths[length] != '\0');
+    }
+    lua_setfield(L, -3, field);
+    lua_pop(L, 2);
+}
+
+void kl_host_libraries(lua_State *L, bool everywhere)
+{
+    lua_pushboolean(L, !everywhere);
+    lua_setfield(L, LUA_REGISTRYINDEX, "LUA_NOENV");
+    luaL_openlibs(L);
+    if (everywhere)
+        return;
+    only_system(L, "path");
+    only_system(L, "cpath");
 }
 
 static int host_source(lua_State *L)
@@ -122,8 +174,16 @@ static int host_sources(lua_State *L)
     return 1;
 }
 
+static int host_is_added(lua_State *L)
+{
+    size_t length;
+    const char *path = luaL_checkstring(L, 1);
+    lua_pushboolean(L, kl_embedded_source(path, &length) == NULL && push_from_tree(L, path));
+    return 1;
+}
+
 static const luaL_Reg host_functions[] = {
-    {"source", host_source}, {"sources", host_sources}, {NULL, NULL}};
+    {"source", host_source}, {"sources", host_sources}, {"is_added", host_is_added}, {NULL, NULL}};
 
 static int open_host(lua_State *L)
 {

@@ -44,7 +44,8 @@ function Task:cancel(err) end
 
 ---Sets what ends the task, and those that it starts from now on, when it goes on computing after a
 ---signal.
----@param err table what is raised, again and again, in its functions that are not kiln's own
+---@param err? table what is raised, again and again, in its functions that are not kiln's own; nil:
+---  nothing
 function Task:stop_with(err) end
 
 return task

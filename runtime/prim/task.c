@@ -54,7 +54,6 @@ static int task_may_wait(lua_State *L)
 static int task_stop_with(lua_State *L)
 {
     kl_task *task = kl_task_check(L, 1);
-    luaL_checkany(L, 2);
     lua_settop(L, 2);
     kl_task_stop_with(L, task);
     return 0;

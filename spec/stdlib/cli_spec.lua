@@ -64,12 +64,12 @@ describe("the command line", function()
   setup(function()
     dir = assert(fs.temp_dir())
     fs.mkdir(dir .. "/providers")
-    fs.mkdir(dir .. "/kiln")
+    fs.mkdir(dir .. "/stdlib/kiln", { parents = true })
     assert(fs.write(dir .. "/app.lua", recipe))
     assert(fs.write(dir .. "/bad.lua", "local x = = 1\n"))
     assert(fs.write(dir .. "/providers/none.lua",
       'return { new = function() return { name = "none", capabilities = {} } end }'))
-    assert(fs.write(dir .. "/kiln/spec_cli.lua", ([[
+    assert(fs.write(dir .. "/stdlib/kiln/spec_cli.lua", ([[
       return { sleep = function()
         require("rt.fs").write(%q, "")
         require("rt.timer").sleep(require("rt.fs").stat(%q) and 0 or 30)
@@ -81,7 +81,7 @@ describe("the command line", function()
   local function options(words)
     return {
       argv = { exe, table.unpack(words) }, cwd = dir, timeout = 30,
-      env = { KILN_PATH = tree, KILN_CLOUD = "none", NO_COLOR = "1" },
+      env = { KILN_PATH = dir .. ":" .. tree, KILN_CLOUD = "none", NO_COLOR = "1" },
     }
   end
 

@@ -59,10 +59,10 @@ describe("a signal", function()
 
   before_each(function()
     dir = assert(fs.temp_dir())
-    assert(fs.mkdir(dir .. "/kiln"))
+    assert(fs.mkdir(dir .. "/stdlib/kiln", { parents = true }))
     assert(fs.mkdir(dir .. "/providers"))
     assert(fs.write(dir .. "/app.lua", recipe))
-    assert(fs.write(dir .. "/kiln/spec_signal.lua", world:format(dir .. "/world")))
+    assert(fs.write(dir .. "/stdlib/kiln/spec_signal.lua", world:format(dir .. "/world")))
     assert(fs.write(dir .. "/providers/none.lua",
       'return { new = function() return { name = "none", capabilities = {} } end }'))
   end)
@@ -71,7 +71,7 @@ describe("a signal", function()
 
   local function run(argv)
     return assert(proc.run { argv = argv, cwd = dir, timeout = 60,
-      env = { KILN_PATH = tree, KILN_CLOUD = "none" } })
+      env = { KILN_PATH = dir .. ":" .. tree, KILN_CLOUD = "none" } })
   end
 
   ---Runs kiln on a terminal; returns how it ended, what it printed, and its last run.

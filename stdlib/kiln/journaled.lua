@@ -114,12 +114,11 @@ local faces = {
   ["kiln.httpd"] = face_when_loaded "kiln.httpd", ["kiln.load"] = face_when_loaded "kiln.load",
 }
 
----Gives a module for a recipe.
+---Gives the journaled face of a module, nil where the module itself will do.
 ---@param name string "kiln.http"
----@return any
-function journaled.require(name)
-  local face = faces[name]
-  return face and face() or require(name)
+---@return table?
+function journaled.face(name)
+  return faces[name] and faces[name]()
 end
 
 return journaled

@@ -1,10 +1,14 @@
 ---Recipes: Lua files that return a table of entries; loads them and checks their arguments.
 local fs = require "rt.fs"
+local task = require "rt.task"
 local error_ = require "kiln.error"
 local sandbox = require "kiln.sandbox"
 local scope = require "kiln.scope"
 
 local recipe = {}
+
+---Ends a recipe that computes for ever while it loads, at the first signal.
+local stopped = error_.new { kind = "stopped", message = "stopped while the recipe was loading" }
 
 ---@class kiln.Recipe
 ---@field name string the service's name, from the module or the file's name
@@ -141,7 +145,10 @@ function recipe.load(file, sources, dir)
   end
   local env = sandbox.new { read_source = read_source, show = show }
   local chunk = sandbox.compile(text, show(base), env)
+  task.current():stop_with(stopped)
   local ok, module = run_chunk(chunk, dir, names, (base:gsub("%.lua$", "")), show(base))
+  task.current():stop_with(nil)
+  if not ok and error_.is(module, "stopped") then error(module, 0) end
   if not ok then
     module.message = module.kind == "usage" and module.message
       or ("%s failed while loading: %s"):format(file, module.message)

@@ -6,11 +6,14 @@ local crypto = require "rt.crypto"
 local host = require "rt.host"
 local task = require "rt.task"
 local error_ = require "kiln.error"
-local journaled = require "kiln.journaled"
+local faces = require "kiln.engine.faces"
 local op = require "kiln.op"
 local scope = require "kiln.scope"
 
 local sandbox = {}
+
+---The main functions of kiln's own recipes.
+local own_recipes = setmetatable({}, { __mode = "k" })
 
 local rank = { number = 1, string = 2, boolean = 3 }
 
@@ -146,6 +149,7 @@ end
 function sandbox.compile(text, name, env)
   local chunk, err = load(text, "@" .. name, "t", env)
   if not chunk then error_.raise { kind = "usage", message = err, syntax = true } end
+  if text == host.source("recipes/" .. name:match("[^/]+$")) then own_recipes[chunk] = true end
   return chunk
 end
 
@@ -165,16 +169,10 @@ local function sandboxed_require(env, read_source, show)
   return function(name)
     if type(name) ~= "string" then error("require: a module's name is a string", 2) end
     if loaded[name] ~= nil and loaded[name] ~= true then return loaded[name] end
-    if name:find("^kiln%.") then
-      loaded[name] = journaled.require(name)
+    if name:find("^kiln%.") or name:find("^rt%.") or name:find("^providers%.") then
+      if own_recipes[debug.getinfo(2, "f").func] then return faces.require(name, true) end
+      loaded[name] = faces.require(name)
       return loaded[name]
-    end
-    if name:find("^rt%.") or name:find("^providers%.") then
-      error_.raise {
-        kind = "usage",
-        message = ("a recipe cannot require '%s'; it uses kiln.*, and the cloud is run.cloud")
-          :format(name),
-      }
     end
     local path = name:gsub("%.", "/") .. ".lua"
     local text = read_source(path)

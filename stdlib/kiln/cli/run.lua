@@ -1,6 +1,7 @@
 ---`kiln run`, `resume`, `abort` and `rollback`: conducts a run and shows it.
 local proc = require "rt.proc"
 local task = require "rt.task"
+local timer = require "rt.timer"
 local tty = require "rt.tty"
 local error_ = require "kiln.error"
 local render = require "kiln.cli.render"
@@ -45,6 +46,9 @@ local function conducted(options, conduct)
     emit = function(event) display:event(event) end,
     started = started,
   }
+  if not outcome.run and error_.is(outcome.error, "stopped") then
+    timer.sleep(1e8) -- the loop hears of the signal, and the watcher ends the program
+  end
   display:finish(outcome)
   close()
   return outcome.exit
