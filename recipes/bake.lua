@@ -16,7 +16,7 @@ local op = require "kiln.op"
 ---@field within? number seconds for the builder to become ready (180)
 
 local function build(run, spec, inputs, base)
-  local names = { spec.name .. "-builder-" .. run.id:sub(1, 4) }
+  local names = { run:named(spec.name) .. "-builder-" .. run.id:sub(1, 4) }
   run.cloud:preflight { names = names, machines = 1, image = base.id, size = spec.size }
   local builder = run.cloud:machines {
     names = names, image = base.id, size = spec.size,

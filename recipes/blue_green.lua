@@ -3,10 +3,11 @@
 local rollout = require "recipes.rollout"
 
 ---@class kiln.BlueGreenSpec
----@field service string
+---@field service? string its name in the default environment; another environment's is added to it
+---  (the recipe's name)
 ---@field image table from `recipes.bake`
 ---@field version? string what the health answer's `version` must be
----@field front kiln.Address|kiln.Balancer
+---@field front? kiln.Address|kiln.Balancer (the address of the service's name)
 ---@field health kiln.Health
 ---@field size? string
 ---@field count? integer machines (1; an address takes one, a load balancer any number)
@@ -16,12 +17,21 @@ local rollout = require "recipes.rollout"
 ---@field drain? number seconds for connections to the old machines to end (30)
 ---@field keep? number seconds that the old machines are kept for a rollback (900); 0 retires them
 
+local function complete(run, spec)
+  local whole = {}
+  for key, value in pairs(spec) do whole[key] = value end
+  whole.service = run:named(spec.service)
+  whole.front = spec.front or run.cloud:address(whole.service)
+  return whole
+end
+
 ---Puts an image into service.
 ---@async
 ---@param run kiln.Run
 ---@param spec kiln.BlueGreenSpec
 ---@return table result { service, version, ip, summary }
 local function blue_green(run, spec)
+  spec = complete(run, spec)
   local plan = rollout.plan(run, spec)
   run:transaction(function(undo)
     local machines = rollout.boot(run, plan, spec, undo)

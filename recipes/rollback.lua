@@ -28,7 +28,9 @@ function rollback.deploy(run, args)
     service = args.service, version = now.kept.version, image = { name = now.kept.image },
     front = front, health = now.kept.health,
   }
-  local plan = { serving = now.serving, colour = now.kept.colour, serial = now.kept.serial }
+  local plan = {
+    serving = now.serving, target = now.kept, colour = now.kept.colour, serial = now.kept.serial,
+  }
   run:transaction(function(undo)
     rollout.probe_all(run, machines, spec.health)
     rollout.move(run, plan, front, machines, undo)

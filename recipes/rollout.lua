@@ -1,4 +1,5 @@
 ---The stages that rollouts share: boot beside the old, probe, move the front, drain, keep.
+local front_guard = require "kiln.provider.front_guard"
 local http_probe = require "kiln.probe"
 local op = require "kiln.op"
 local scope = require "kiln.scope"
@@ -16,6 +17,7 @@ local rollout = {}
 ---@class kiln.RolloutPlan
 ---@field serving? table release record
 ---@field kept? table release record
+---@field target? table release record whose machines the front is moved to, for a rollback
 ---@field colour "blue"|"green"
 ---@field serial integer
 
@@ -27,8 +29,8 @@ local function names(spec, plan)
   return list
 end
 
----Reads what serves now and chooses the other colour; fails when the cloud would refuse the new
----machines.
+---Reads what serves now and chooses the other colour. Fails when the front leads to what is not the
+---service's own, or when the cloud would refuse the new machines.
 ---@async
 ---@param run kiln.Run
 ---@param spec table
@@ -37,6 +39,7 @@ function rollout.plan(run, spec)
   local now = service.current(run, spec.service)
   local colour = now.serving and now.serving.colour == "blue" and "green" or "blue"
   local plan = { serving = now.serving, kept = now.kept, colour = colour, serial = now.serial }
+  front_guard.check(run, spec.front, { plan.serving })
   local wanted = names(spec, plan)
   run.cloud:preflight {
     names = wanted, machines = #wanted, image = spec.image.id, size = spec.size,
@@ -55,6 +58,15 @@ function rollout.before(plan, spec)
   return ("%s still serves %s on %s"):format(spec.service, old.version, old.machines[1].name)
 end
 
+---What a release can be found again by when the ledger is lost.
+local function labels(plan, spec)
+  return {
+    kiln_service = spec.service, kiln_colour = plan.colour,
+    kiln_version = spec.version or spec.image.name,
+    kiln_health = ("%d %s"):format(spec.health.port, spec.health.path),
+  }
+end
+
 ---Creates the new machines and waits until they are ready.
 ---@async
 ---@param run kiln.Run
@@ -70,7 +82,7 @@ function rollout.boot(run, plan, spec, undo)
       local machines = run.cloud:machines {
         names = wanted, image = spec.image.id, size = spec.size, user_data = spec.user_data,
         colour = plan.colour,
-        tags = { kiln_service = spec.service, kiln_colour = plan.colour },
+        tags = labels(plan, spec),
       }
       local addresses = {}
       for _, one in ipairs(machines) do
@@ -150,6 +162,13 @@ local function named(machines)
   return ("%s … %s"):format(machines[1].name, machines[#machines].name)
 end
 
+---The releases that the front may lead to before it is moved.
+local function expected(plan)
+  local records = { plan.serving }
+  records[#records + 1] = plan.target
+  return records
+end
+
 ---Points the front to the new machines; undoing points it back.
 ---@async
 ---@param run kiln.Run
@@ -161,7 +180,7 @@ function rollout.move(run, plan, front, machines, undo)
   run:step {
     name = ("%s %s %s"):format(front.kind, front.name, front.ip),
     perform = function()
-      local before = front:targets()
+      local before = front_guard.check(run, front, expected(plan))
       undo(front.kind .. " " .. front.name, function()
         front:assign(before)
         return nil, plan.serving and "back to " .. named(plan.serving.machines) or "unassigned"

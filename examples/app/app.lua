@@ -27,13 +27,12 @@ end
 ---Puts a release into service, with no request lost.
 function app.deploy(run, args)
   return blue_green(run, {
-    service = app.name,
     version = args.version,
     image = app.bake(run, args),
     user_data = cloudinit.config {
       cloudinit.env_file("/opt/app/conf.env", { DB_HOST = args.db_host, GREETING = args.greeting }),
     },
-    front = run.cloud:address(app.name),
+    front = run.cloud:address(),
     health = { path = "/health/check", port = 8080, within = args.health_within },
   })
 end

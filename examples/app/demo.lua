@@ -18,7 +18,7 @@ local function tell(run, stages, report, ip)
   for _, text in ipairs(load_.lines(report)) do line("%s", text) end
   lines[#lines + 1] = "still running: the app, v2 in service and v1 kept for a rollback"
   line("look at it   curl http://%s:8080/", ip)
-  line("go back      kiln -C %s rollback %s", run.dir, app.name)
+  line("go back      kiln -C %s rollback %s", run.dir, run.name)
   line("remove it    kiln run %s/demo.lua remove", run.dir)
   for _, text in ipairs(lines) do run:note(text) end
 end
@@ -53,7 +53,7 @@ end
 
 ---Takes everything away that the demo made, its images too; the base stays for the next time.
 function demo.remove(run)
-  return remove(run, { service = app.name, address = app.name, images = true })
+  return remove(run, { images = true })
 end
 
 return demo

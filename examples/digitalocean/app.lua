@@ -1,6 +1,7 @@
 ---The talk's deployment in one file: image, managed PostgreSQL, address or load balancer, DNS.
 ---
 ---First deploy, new version and changed configuration are the same command with other arguments.
+---Everything of an environment has its name: `-e staging` stands beside the default one.
 ---`--cloud digitalocean` in production, `--cloud local` on a laptop, where a local machine runs
 ---Debian's PostgreSQL and everything else is the same.
 local bake = require "recipes.bake"
@@ -20,15 +21,13 @@ app.args = {
   health_within = { "seconds until the new release must be healthy", default = 60 },
 }
 
+---Beside the default one.
+app.environments = { "production", "staging" }
+
 ---What the account's things are like. The region is DIGITALOCEAN_REGION's, else fra1.
 app.clouds = { digitalocean = { monitoring = true } }
 
 local health = { path = "/health/check", port = 8080 }
-
----Everything of an environment has its name: `-e staging` stands beside the default one.
-local function named(run)
-  return run.env == "default" and app.name or app.name .. "-" .. run.env
-end
 
 ---Bakes one release. The same inputs give the image that exists already, in every environment.
 function app.bake(run, args)
@@ -45,10 +44,10 @@ end
 ---Looks the database up, or makes it. It outlives every release.
 local function database(run)
   return run:step {
-    name = "database " .. named(run) .. "-db",
+    name = "database " .. run.name .. "-db",
     perform = function()
-      local found = run.cloud:database(named(run) .. "-db", { create = true, engine = "pg" })
-      found:allow("kiln_service", named(run))
+      local found = run.cloud:database(nil, { create = true, engine = "pg" })
+      found:allow("kiln_service", run.name)
       return found, ("%s:%d  online"):format(found.host, found.port)
     end,
   }
@@ -56,8 +55,8 @@ end
 
 ---What traffic comes in by: an address for one machine, a load balancer for several.
 local function front(run, args)
-  if args.count == 1 then return run.cloud:address(named(run)) end
-  return run.cloud:balancer(named(run), {
+  if args.count == 1 then return run.cloud:address() end
+  return run.cloud:balancer(nil, {
     port = 80, target_port = health.port, health = health, count = args.count,
   })
 end
@@ -85,11 +84,9 @@ end
 local function point_name(run, args, ip)
   if args.domain == "" then return end
   run:step {
-    name = ("record %s.%s"):format(named(run), args.domain),
+    name = ("record %s.%s"):format(run.name, args.domain),
     perform = function()
-      return nil, run.cloud:record {
-        domain = args.domain, name = named(run), data = ip, ttl = 60,
-      }
+      return nil, run.cloud:record { domain = args.domain, data = ip, ttl = 60 }
     end,
   }
 end
@@ -107,7 +104,7 @@ function app.deploy(run, args)
   local image, db, entrance = stages[1], stages[2], stages[3]
   health.within = args.health_within
   local done = blue_green(run, {
-    service = named(run), version = args.version, image = image, size = app.size,
+    version = args.version, image = image, size = app.size,
     count = args.count, user_data = settings(args, db), configure = configure(db),
     front = entrance, health = health,
   })
@@ -117,9 +114,7 @@ end
 
 ---Takes the service away: machines, front, images. The database and the name stay.
 function app.remove(run)
-  return remove(run, {
-    service = named(run), address = named(run), balancer = named(run), images = true,
-  })
+  return remove(run, { address = run.name, balancer = run.name, images = true })
 end
 
 return app

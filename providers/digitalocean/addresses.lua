@@ -7,10 +7,11 @@ local naming = require "providers.digitalocean.naming"
 
 local addresses = {}
 
-local function row_of(reserved, name)
+local function row_of(reserved, known)
   local droplet = type(reserved.droplet) == "table" and reserved.droplet or nil
   return {
-    id = reserved.ip, ip = reserved.ip, name = name, target = droplet and tostring(droplet.id),
+    id = reserved.ip, ip = reserved.ip, name = known and known.name, tags = known and known.tags,
+    target = droplet and tostring(droplet.id),
     region = type(reserved.region) == "table" and reserved.region.slug or nil,
   }
 end
@@ -18,8 +19,8 @@ end
 local function names(self)
   local by_ip = {}
   for _, tag in ipairs(self.api:list("/v2/tags", "tags")) do
-    local name, ip = naming.read_address(tag.name)
-    if ip then by_ip[ip] = name end
+    local known = naming.read_address(tag.name)
+    if known then by_ip[known.ip] = known end
   end
   return by_ip
 end
@@ -82,8 +83,8 @@ end
 ---Makes an address; one of that name is taken as it is.
 ---@async
 ---@param self kiln.digitalocean.Driver
----@param spec { name: string, token: string?, known: string[]?, settle: boolean? } ips that were
----  there before; whether an earlier attempt may have made it (false)
+---@param spec { name: string, token: string?, known: string[]?, settle: boolean?, tags: table? }
+---  ips that were there before; whether an earlier attempt may have made it (false); whose it is
 ---@return table address
 function addresses.create(self, spec)
   local there = addresses.find(self, spec.name)
@@ -94,9 +95,9 @@ function addresses.create(self, spec)
     read = function(answer) return row_of(answer.reserved_ip) end,
     find = function() return newcomer(self, known) end,
   })
-  row.name, row.region = spec.name, nil
+  row.name, row.tags, row.region = spec.name, spec.tags, nil
   local ok, err = xpcall(function()
-    self.tags:make(naming.address_tag(spec.name, row.ip))
+    self.tags:make(naming.address_tag(spec.name, row.ip, spec.tags))
     self.project:adopt({ row }, "floatingip")
   end, error_.from)
   if ok then return row end
@@ -157,11 +158,10 @@ end
 function addresses.destroy(self, id)
   if not id:find("^%d+%.%d+%.%d+%.%d+$") then return end
   self.api:delete("/v2/reserved_ips/" .. id)
-  local name = names(self)[id]
-  if name then
-    local tag = naming.address_tag(name, id)
-    self.api:delete("/v2/tags/" .. tag)
-    self.tags.made[tag] = nil
+  local known = names(self)[id]
+  if known then
+    self.api:delete("/v2/tags/" .. known.tag)
+    self.tags.made[known.tag] = nil
   end
 end
 

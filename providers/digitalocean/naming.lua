@@ -3,6 +3,7 @@
 ---A tag is letters, digits, `_`, `-` and `:`, at most 255 of them, and keeps the case that it was
 ---first written in (https://docs.digitalocean.com/reference/api/, tags). So what kiln writes is in
 ---lower case, and every other byte of a value is `_` and its two hexadecimal digits.
+local crypto = require "kiln.crypto"
 local error_ = require "kiln.error"
 local json = require "kiln.json"
 
@@ -73,21 +74,34 @@ function naming.read(list, name)
   return tags, token
 end
 
----Gives the tag that remembers which name a reserved IP has: those have none of their own.
+local labels = { "kiln_project", "kiln_env", "kiln_service" } -- of an address, in their order
+
+---Gives the tag that remembers which name a reserved IP has, and whose it is: those have neither
+---names nor tags of their own.
 ---@param name string
 ---@param ip string
+---@param tags? table<string, string> whose it is
 ---@return string
-function naming.address_tag(name, ip)
-  return tag("kiln-address", naming.escape(name), (ip:gsub("%.", "-")))
+function naming.address_tag(name, ip, tags)
+  local parts = { naming.escape(name), (ip:gsub("%.", "-")) }
+  if tags and tags.kiln_project then
+    for _, label in ipairs(labels) do parts[#parts + 1] = naming.escape(tags[label] or "") end
+  end
+  return tag("kiln-address", table.unpack(parts))
 end
 
 ---Reads such a tag.
 ---@param text string
----@return string? name
----@return string? ip
+---@return { name: string, ip: string, tags: table<string, string>, tag: string }?
 function naming.read_address(text)
-  local name, ip = text:match("^kiln%-address:([^:]*):([%d%-]+)$")
-  if name then return naming.unescape(name), (ip:gsub("%-", ".")) end
+  local name, ip, rest = text:match("^kiln%-address:([^:]*):([%d%-]+)(.*)$")
+  if not name or rest ~= "" and rest:sub(1, 1) ~= ":" then return nil end
+  local tags, at = {}, 0
+  for value in rest:gmatch(":([^:]*)") do
+    at = at + 1
+    if labels[at] and value ~= "" then tags[labels[at]] = naming.unescape(value) end
+  end
+  return { name = naming.unescape(name), ip = (ip:gsub("%-", ".")), tags = tags, tag = text }
 end
 
 local piece = 110 -- bytes of data in a tag; two characters each
@@ -99,7 +113,7 @@ local piece = 110 -- bytes of data in a tag; two characters each
 function naming.data_tags(data, token)
   local text, list = json.encode(data), {}
   local hex = text:gsub(".", function(c) return ("%02x"):format(c:byte()) end)
-  local short = token:sub(-8)
+  local short = crypto.sha256(token):sub(1, 8) -- of the whole: its end is many images'
   for at = 1, #hex, 2 * piece do
     list[#list + 1] = tag("kiln-data", naming.escape(short), tostring(#list + 1),
       hex:sub(at, at + 2 * piece - 1))

@@ -58,16 +58,18 @@ function addresses.list(site, machines)
   for index, row in ipairs(rows) do
     local ip = net .. row.number
     rows[index] = {
-      id = tostring(row.number), name = row.name, token = row.token, ip = ip,
+      id = tostring(row.number), name = row.name, token = row.token, ip = ip, tags = row.tags or {},
       target = names[target[ip] or ""], target_ip = target[ip],
     }
   end
   return rows
 end
 
-local function claim(site, name, token)
+local function claim(site, name, token, tags)
   error_.check(fs.mkdir(folder(site), { parents = true }))
-  local text = json.encode { name = name, token = token, created = timer.time() // 1 | 0 }
+  local text = json.encode {
+    name = name, token = token, tags = tags, created = timer.time() // 1 | 0,
+  }
   for number = lowest, highest do
     local done, err = fs.write(("%s/%d"):format(folder(site), number), text, { exclusive = true })
     if done then return number end
@@ -82,8 +84,9 @@ end
 ---@param site table
 ---@param name string
 ---@param token? string
+---@param tags? table<string, string> whose it is
 ---@return string id
-function addresses.create(site, name, token)
+function addresses.create(site, name, token, tags)
   local function find()
     for _, row in ipairs(owned(site)) do
       if row.name == name then return row.number end
@@ -91,7 +94,7 @@ function addresses.create(site, name, token)
   end
   local there = find()
   if there then return tostring(there) end
-  local mine = claim(site, name, token)
+  local mine = claim(site, name, token, tags)
   local first = find()
   if first and first ~= mine then fs.remove(("%s/%d"):format(folder(site), mine)) end
   return tostring(first or mine)

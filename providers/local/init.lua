@@ -306,10 +306,10 @@ end
 
 ---Makes a floating address; one of that name is taken as it is.
 ---@async
----@param spec { name: string, token: string? }
+---@param spec { name: string, token: string?, tags: table? }
 ---@return table address
 function Driver:create_address(spec)
-  return address_by_id(self, addresses.create(self.site, spec.name, spec.token))
+  return address_by_id(self, addresses.create(self.site, spec.name, spec.token, spec.tags))
 end
 
 ---Points an address to a machine, or to none. Established connections stay where they are.

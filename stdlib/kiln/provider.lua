@@ -4,7 +4,7 @@
 ---
 ---  Machine  { id, name, address, state = "new"|"running"|"stopped", image, tags, token, created }
 ---  Image    { id, name, token, created, bytes, data }
----  Address  { id, name, ip, target = machine id or nil }
+---  Address  { id, name, ip, target = machine id or nil, tags }
 ---  Balancer { id, name, ip, members = machine ids }
 ---  Database { id, name, host, port, user, database, ssl, state = "creating"|"online" }
 ---

@@ -43,8 +43,8 @@ function service.promote(run, record)
     perform = function()
       local until_ = timer.time() + record.keep
       run.store:release_promote {
-        run = run.id, service = record.service, env = run.env, version = record.version,
-        image = record.image, colour = record.colour, kept_until = until_,
+        run = run.id, service = record.service, env = run.env, cloud = run.cloud_name,
+        version = record.version, image = record.image, colour = record.colour, kept_until = until_,
         data = json.encode(record),
       }
       return { time = until_, clock = os.date("%H:%M", math.floor(until_)) }

@@ -50,6 +50,13 @@ local function make(path)
   if not made and err.kind ~= "exists" then error(failure_of(path, err), 0) end
 end
 
+---Tells whether a project has a store.
+---@param dir string where the recipe lies
+---@return boolean
+function store.is_there(dir)
+  return fs.stat(dir .. "/.kiln/state.db") ~= nil
+end
+
 ---Opens a project's store, and makes it unless `existing`. Raises `usage` when there is none,
 ---`unsupported` when a newer kiln wrote it.
 ---@param dir string where the recipe lies

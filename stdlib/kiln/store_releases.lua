@@ -9,8 +9,8 @@ local secret = require "kiln.secret"
 return function(Store, exec, atomic)
   ---Records a release as serving; the one that served becomes kept. Recording it again changes
   ---nothing.
-  ---@param row { run: string, service: string, env: string, version: string, image: string,
-  ---  colour: string, kept_until: number, data: string } data as JSON
+  ---@param row { run: string, service: string, env: string, cloud: string, version: string,
+  ---  image: string, colour: string, kept_until: number, data: string } data as JSON
   function Store:release_promote(row)
     local data = secret.redact(row.data) -- for reports and rollbacks, which need no secret
     atomic(self, function()
@@ -21,8 +21,8 @@ return function(Store, exec, atomic)
       exec(self, [[UPDATE releases SET state = 'kept', kept_until = ?3 WHERE service = ?1
         AND env = ?2 AND state = 'serving']], row.service, row.env, row.kept_until)
       exec(self, [[INSERT INTO releases (run, service, env, version, image, colour, state, data,
-        created) VALUES (?1, ?2, ?3, ?4, ?5, ?6, 'serving', ?7, ?8)]], row.run, row.service,
-        row.env, row.version, row.image, row.colour, data, timer.time())
+        created, cloud) VALUES (?1, ?2, ?3, ?4, ?5, ?6, 'serving', ?7, ?8, ?9)]], row.run,
+        row.service, row.env, row.version, row.image, row.colour, data, timer.time(), row.cloud)
     end)
   end
 
@@ -95,5 +95,27 @@ return function(Store, exec, atomic)
   function Store:releases(env)
     return exec(self, [[SELECT * FROM releases WHERE state IN ('serving', 'kept')
       AND (?1 IS NULL OR env = ?1) ORDER BY service, state DESC, id DESC]], env)
+  end
+
+  ---Returns the id of the project that this state is of; nil before the first thing is made.
+  ---@return string?
+  function Store:project()
+    local row = exec(self, "SELECT id FROM project")[1]
+    return row and row.id
+  end
+
+  ---Records the project's id, once.
+  ---@param id string
+  function Store:project_set(id)
+    exec(self, [[INSERT INTO project (id) SELECT ?1 WHERE NOT EXISTS (SELECT 1 FROM project)]], id)
+  end
+
+  ---Lists the environments that there were runs or releases in, and the default one.
+  ---@return string[] names sorted
+  function Store:environments()
+    local names = {}
+    for index, row in ipairs(exec(self, [[SELECT env FROM runs UNION SELECT env FROM releases
+      UNION SELECT 'default' ORDER BY env]])) do names[index] = row.env end
+    return names
   end
 end

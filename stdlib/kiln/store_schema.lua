@@ -45,6 +45,14 @@ local migrations = {
   {
     "ALTER TABLE runs ADD COLUMN on_error TEXT", -- cleanup, keep, ask; once decided, never ask
   },
+  {
+    "CREATE TABLE project (id TEXT PRIMARY KEY)", -- one row, as in the file kiln.project
+    "ALTER TABLE releases ADD COLUMN cloud TEXT",
+    "UPDATE releases SET cloud = (SELECT cloud FROM runs WHERE runs.id = releases.run)",
+    -- A release's service has its environment's name: "app-staging".
+    [[UPDATE releases SET service = service || '-' || env WHERE env <> 'default'
+      AND substr(service, -length(env) - 1) <> '-' || env]],
+  },
 }
 
 ---Gives the script of SQL that makes a schema.

@@ -8,7 +8,7 @@ local commands = {}
 commands.own = {
   ["-C"] = "value", ["--dir"] = "value", ["-e"] = "value", ["--env"] = "value",
   ["--cloud"] = "value", ["--on-error"] = "value", ["--var"] = "value",
-  ["--lock-wait"] = "value", ["--no-input"] = "flag",
+  ["--lock-wait"] = "value", ["--no-input"] = "flag", ["-y"] = "flag", ["--yes"] = "flag",
   ["--json"] = "flag", ["-q"] = "flag", ["--quiet"] = "flag", ["-v"] = "flag",
   ["--verbose"] = "flag", ["-h"] = "flag", ["--help"] = "flag",
 }
@@ -44,6 +44,7 @@ local function define_run(parser)
   run:argument("entry", "Which of its functions (deploy, or the only one)."):argname "ENTRY"
     :args "?"
   run:option("-e --env", "Environment: production, staging, … (default)."):argname "NAME"
+  run:flag("-y --yes", "Make the environment if it is a new one, without asking.")
   run:option("--cloud", "Where machines are made (local)."):argname "NAME"
   run:option("--var", "An argument of the recipe, as --name VALUE."):argname "NAME=VALUE"
     :count "*"

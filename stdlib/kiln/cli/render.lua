@@ -200,6 +200,10 @@ shown["note"] = function(self, event)
   io.stdout:flush()
 end
 
+shown["hint"] = function(self, event)
+  print_line(self, "  ! " .. event.text)
+end
+
 local loud = { ["step.fail"] = true, note = true }
 
 ---Makes a display on standard error. With `json`, events go to standard output; with `to_stdout`,

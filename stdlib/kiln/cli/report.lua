@@ -158,8 +158,10 @@ function report.status(options)
   if #rows == 0 then say "nothing is in service" end
   for _, row in ipairs(rows) do
     local machine = row.data.machines[1] or {}
-    say("%-10s %-6s %-14s %-14s %-17s %-14s image %-16s %s", row.service == last and ""
-      or row.service, row.version, machine.name or "", machine.address or "", kept_text(row),
+    local same = row.service == last
+    say("%-14s %-10s %-12s %-6s %-18s %-14s %-17s %-14s image %-16s %s", same and ""
+      or row.service, same and "" or row.env, same and "" or row.cloud or "", row.version,
+      machine.name or "", machine.address or "", kept_text(row),
       row.state == "serving" and row.data.address.ip or "", row.image, age(row.created))
     last = row.service
   end

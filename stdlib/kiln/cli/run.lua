@@ -54,6 +54,16 @@ local function conducted(options, conduct)
   return outcome.exit
 end
 
+---Asks whether a new environment is meant: --yes says so, a terminal is asked, anybody else is not.
+local function confirms(options)
+  return function(question)
+    if options.yes then return true end
+    if not may_ask(options) then return false end
+    local line = error_.check(tty.read_line(question .. " [y/N] "))
+    return line ~= nil and line:lower():find("^y") ~= nil
+  end
+end
+
 local function below(dir, file)
   if not dir or dir == "." or file:sub(1, 1) == "/" then return file end
   return dir .. "/" .. file
@@ -74,7 +84,7 @@ function commands.run(options, args)
   end
   return conducted(options, function(opts)
     opts.file, opts.entry, opts.args = below(options.dir, options.file), options.entry, args
-    opts.env, opts.cloud = options.env, options.cloud
+    opts.env, opts.cloud, opts.confirm = options.env, options.cloud, confirms(options)
     return run_.start(opts)
   end)
 end

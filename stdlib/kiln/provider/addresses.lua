@@ -40,19 +40,21 @@ end
 local function make(self, name, known)
   local store, run = self.run.store, self.run
   local function create(token, settle)
+    local tags = run:labels { kiln_service = run.name }
     forget(self, name)
     store:ledger_intent {
       run = run.id, key = scope.state().operation.key, provider = self.name,
       kind = "address", name = name, token = token, service = run.service,
     }
     local made = self.driver:create_address {
-      name = name, token = token, known = known, settle = settle,
+      name = name, token = token, known = known, settle = settle, tags = tags,
     }
     store:ledger_live(token, made.id, json.encode(made))
     return made
   end
   return op.call {
     name = "address " .. name, class = "adopt", args = { name = name }, quiet = true, ledger = true,
+    prepare = function() run:labels() end, -- makes the project's id where there is none
     perform = function(token) return create(token, false) end,
     settle = function(token) return create(token, true) end,
   }
@@ -61,9 +63,10 @@ end
 ---Looks a floating address up by name; makes it when there is none. It outlives releases.
 ---@async
 ---@param self kiln.Cloud
----@param name string
+---@param name? string (the service's in its environment: `run.name`)
 ---@return kiln.Address
 function addresses.address(self, name)
+  name = name or self.run.name
   self:need "addresses"
   local found = look_up(self, name)
   local row = found.row or make(self, name, found.known)

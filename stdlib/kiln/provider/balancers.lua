@@ -43,12 +43,13 @@ end
 ---outlives releases. Raises `unsupported`, `failed`, `timeout`.
 ---@async
 ---@param self kiln.Cloud
----@param name string
+---@param name? string (the service's in its environment: `run.name`)
 ---@param spec? { port: integer?, target_port: integer?, health: kiln.Health?, count: integer? }
 ---  where it listens (80), where the machines do (health.port), what it asks them, how many they
 ---  will be (1)
 ---@return kiln.Balancer
 function balancers.balancer(self, name, spec)
+  name = name or self.run.name
   self:need "load_balancers"
   local there = op.call {
     name = "look up balancer " .. name, class = "read", args = { name = name }, quiet = true,

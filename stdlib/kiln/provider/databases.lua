@@ -42,11 +42,12 @@ end
 ---go on meanwhile, in a `scope.all`. Raises `not_found`, `unsupported`, `failed`, `timeout`.
 ---@async
 ---@param self kiln.Cloud
----@param name string
+---@param name? string (the service's in its environment, and "-db": "app-staging-db")
 ---@param spec? { create: boolean?, engine: string?, version: string?, size: string?,
 ---  nodes: integer? } make it when there is none (false); "pg", the cloud's newest and smallest
 ---@return kiln.Database
 function databases.database(self, name, spec)
+  name = name or self.run.name .. "-db"
   self:need "databases"
   local row = row_of(self, name, spec or {})
   if row.state ~= "online" then

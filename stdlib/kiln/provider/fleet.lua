@@ -22,10 +22,10 @@ end
 
 ---Renders what the driver needs for each machine.
 local function specs_of(self, spec, token)
-  local specs = tokens_of(self, spec, token)
+  local specs, labels = tokens_of(self, spec, token), self.run:labels(spec.tags)
   for _, one in ipairs(specs) do
     local keys = machine_keys.machine(self.run, one.name, one.key_token)
-    one.image, one.size, one.tags = spec.image, spec.size, spec.tags or {}
+    one.image, one.size, one.tags = spec.image, spec.size, labels
     one.user_data = machine_keys.user_data(keys, spec.user_data)
     one.user_public, one.host_key = keys.user_public, keys.host_public
   end

@@ -57,12 +57,13 @@ function images.snapshot(self, source, spec)
     name = "snapshot " .. spec.name, class = "adopt", quiet = true, ledger = true,
     args = { name = spec.name, machine = source.id },
     perform = function(token)
+      local tags = { kiln_project = run:labels().kiln_project } -- every environment's
       store:ledger_intent {
         run = run.id, key = scope.state().operation.key, provider = self.name, kind = "image",
         name = spec.name, token = token, service = run.service,
       }
       local image = self.driver:snapshot {
-        machine = source.id, name = spec.name, token = token, tags = {}, data = spec.data,
+        machine = source.id, name = spec.name, token = token, tags = tags, data = spec.data,
       }
       store:ledger_live(token, image.id, json.encode(image))
       return image
@@ -102,31 +103,44 @@ local function forget(self, made)
   self.run.store:ledger_gone(made.token)
 end
 
----Deletes the images that kiln baked under a name ("app" for app-3f9c21d0).
----@async
----@param self kiln.Cloud
----@param name string
----@return integer count
-function images.destroy_images(self, name)
-  return op.call {
-    name = "delete images of " .. name, class = "idempotent", args = { name = name }, quiet = true,
-    perform = function()
-      local count, matches = 0, baked_as(name)
-      for _, made in ipairs(self.run.store:ledger { kind = "image", state = "live" }) do
-        if matches(made) then
-          forget(self, made)
-          count = count + 1
-        end
-      end
-      return count
-    end,
-  }
-end
-
 local function in_use(self)
   local used = {}
   for _, row in ipairs(self.driver:machines()) do used[row.image or ""] = true end
   return used
+end
+
+---The names of the images that releases need, of every environment.
+local function released(self)
+  local names = {}
+  for _, row in ipairs(self.run.store:releases()) do names[row.image] = true end
+  return names
+end
+
+---Deletes the images that kiln baked under a name ("app" for app-3f9c21d0), but for those that a
+---machine or a release of any environment needs.
+---@async
+---@param self kiln.Cloud
+---@param name string
+---@return { count: integer, used: integer } done how many were deleted, how many are needed
+function images.destroy_images(self, name)
+  return op.call {
+    name = "delete images of " .. name, class = "idempotent", args = { name = name }, quiet = true,
+    perform = function()
+      local done, matches = { count = 0, used = 0 }, baked_as(name)
+      local machines, releases = in_use(self), released(self)
+      for _, made in ipairs(self.run.store:ledger { kind = "image", state = "live" }) do
+        if made.provider == self.name and matches(made) then
+          if machines[made.id] or releases[made.name] then
+            done.used = done.used + 1
+          else
+            forget(self, made)
+            done.count = done.count + 1
+          end
+        end
+      end
+      return done
+    end,
+  }
 end
 
 ---Deletes old images that kiln baked under a name; never one that a machine was made from.

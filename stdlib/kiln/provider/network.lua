@@ -6,17 +6,21 @@ local network = {}
 ---Makes a name's record say something; the domain is made when the account has it not.
 ---@async
 ---@param self kiln.Cloud
----@param spec { domain: string, name: string, type: string?, data: string, ttl: integer? } "@" is
----  the domain itself; ("A", 60 seconds)
+---@param spec { domain: string, name: string?, type: string?, data: string, ttl: integer? } "@" is
+---  the domain itself; (the service's name in its environment, "A", 60 seconds)
 ---@return string changed what happened, for a step's line
 function network.record(self, spec)
   self:need "dns"
+  local record = {
+    domain = spec.domain, name = spec.name or self.run.name, type = spec.type, data = spec.data,
+    ttl = spec.ttl,
+  }
   return op.call {
-    name = ("record %s.%s"):format(spec.name, spec.domain), class = "idempotent", quiet = true,
-    args = { domain = spec.domain, name = spec.name, data = spec.data, ttl = spec.ttl },
+    name = ("record %s.%s"):format(record.name, spec.domain), class = "idempotent", quiet = true,
+    args = { domain = spec.domain, name = record.name, data = spec.data, ttl = spec.ttl },
     perform = function()
       self.driver:create_domain(spec.domain)
-      local changed = self.driver:set_record(spec)
+      local changed = self.driver:set_record(record)
       return ("%s  %s"):format(spec.data, changed and "set" or "unchanged")
     end,
   }

@@ -4,8 +4,10 @@ local json = require "rt.json"
 local task = require "rt.task"
 local timer = require "rt.timer"
 local host = require "rt.host"
+local environment = require "kiln.run.environment"
 local error_ = require "kiln.error"
 local locked = require "kiln.run.locked"
+local project = require "kiln.project"
 local provider = require "kiln.provider"
 local recipe = require "kiln.recipe"
 local Run = require "kiln.run.object"
@@ -185,6 +187,7 @@ local function new_object(opts, store, loaded, fields)
   self.handle = { run = self.id, stop = function() self.stopping = true end }
   self.lease = opts.lease or lease_seconds
   self.lease_scope = self.env .. "/" .. self.service
+  self.name = self:named()
   return self
 end
 
@@ -239,16 +242,31 @@ local function guarded(body)
   return outcome("failed", { error = value, seconds = 0 })
 end
 
+---Refuses an environment that is not meant, before anything is made.
+local function check_environment(loaded, env, confirm)
+  local declared = environment.declared(loaded.module, loaded.file)
+  if env == environment.default then return end
+  local known = { environment.default }
+  if store_.is_there(loaded.dir) then
+    local store <close> = store_.open(loaded.dir, { existing = true })
+    known = store:environments()
+  end
+  environment.check {
+    env = env, file = loaded.file, declared = declared, known = known, confirm = confirm,
+  }
+end
+
 ---Starts a run and sees it to its end.
 ---@async
 ---@param opts { file: string, entry: string?, args: table?, env: string?, cloud: string?,
 ---  on_error: string?, emit: (fun(event: table))?, started: (fun(handle: table))?,
 ---  builtin: string?, dir: string?, service: string?, lock_wait: number?, lease: number?,
----  ask: (fun(err: kiln.Error): "cleanup"|"keep")?,
+---  ask: (fun(err: kiln.Error): "cleanup"|"keep")?, confirm: (fun(question: string): boolean?)?,
 ---  waiting: (fun(text: string))? } seconds to wait for the lock (0);
 ---  `lease`: seconds that the lock outlives its owner's last sign of life (30); `started` gets
 ---  a handle whose `stop()` ends the run resumable; `builtin` names a recipe of kiln's own
----  ("recipes/rollback.lua"), run in `dir` for `service`; `ask` decides for `on_error` "ask"
+---  ("recipes/rollback.lua"), run in `dir` for `service`; `ask` decides for `on_error` "ask";
+---  `confirm` decides whether a new environment is meant (never)
 ---@return kiln.Outcome
 function run.start(opts)
   return guarded(function()
@@ -261,11 +279,14 @@ function run.start(opts)
     end
     local entry = recipe.entry(loaded, opts.entry)
     local args = recipe.check_args(loaded, opts.args or {})
+    local env = opts.env or environment.default
+    check_environment(loaded, env, opts.confirm)
     local looked_up = secret_declared.look_up(loaded.module.secrets, entry, loaded.dir)
     local store <close> = store_.open(loaded.dir, { existing = opts.builtin ~= nil })
+    project.restore(loaded.dir, store)
     local self = new_object(opts, store, loaded, {
       id = crypto.hex(crypto.random(4)), dir = loaded.dir, args = args,
-      env = opts.env or "default", service = opts.service or loaded.name,
+      env = env, service = opts.service or loaded.name,
       cloud_name = opts.cloud or "local", looked_up = looked_up,
     })
     return with_lease(self, loaded, entry, opts, function()

@@ -1,7 +1,9 @@
 ---The `run` that a recipe's entry gets: its cloud, its groups of steps, its undo.
 local json = require "rt.json"
 local timer = require "rt.timer"
+local environment = require "kiln.run.environment"
 local error_ = require "kiln.error"
+local project = require "kiln.project"
 local scope = require "kiln.scope"
 local secret = require "kiln.secret"
 local secret_declared = require "kiln.secret_declared"
@@ -12,6 +14,8 @@ local secret_declared = require "kiln.secret_declared"
 ---@field env string environment, "default" unless -e names one
 ---@field dir string where the recipe lies; relative paths start there
 ---@field service string the recipe's name; one run at a time for a service
+---@field name string the service's name in its environment: "app", "app-staging"; what kiln makes
+---  for it is called so
 ---@field args table<string, any> the entry's arguments
 ---@field store table
 ---@field on_error "cleanup"|"keep"|"ask" what a failure leaves
@@ -266,6 +270,31 @@ function Run:secret(name)
     self.dir)
   self.looked_up[name] = value
   return value
+end
+
+---Returns the name of a service in the run's environment: "app-staging" for "app" with -e staging.
+---@param service? string (the recipe's own)
+---@return string
+function Run:named(service)
+  return environment.name(service or self.service, self.env)
+end
+
+---Returns the labels that everything carries which this run makes in a cloud. Makes the project's
+---id when there is none yet.
+---@param more? table<string, string>
+---@return table<string, string>
+function Run:labels(more)
+  if not self.project_id then
+    local new
+    self.project_id, new = project.ensure(self.dir, self.store)
+    if new then
+      self:emit { type = "hint", text = "kiln.project is new: commit it, so that every checkout "
+        .. "knows this project's machines" }
+    end
+  end
+  local labels = { kiln_project = self.project_id, kiln_env = self.env }
+  for key, value in pairs(more or {}) do labels[key] = value end
+  return labels
 end
 
 ---Gives the path of a file that the recipe names.

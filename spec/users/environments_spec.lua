@@ -1,0 +1,143 @@
+---A second environment beside the first, from a recipe in a folder of its own: neither touches the
+---other, and a typo is no environment.
+local fs = require "rt.fs"
+local proc = require "rt.proc"
+local stranger = require "spec.support.stranger"
+
+local exe = assert(fs.realpath("/proc/self/exe"))
+local pty = exe:match("^(.*)/") .. "/pty"
+
+describe("an environment", function()
+  local user
+  local missing = stranger.lacking()
+
+  local function on_machines(name, body)
+    it(name, function()
+      if missing then pending("NOT RUN: " .. missing) return end
+      body()
+    end)
+  end
+
+  setup(function()
+    if not missing then user = stranger.new { cloud = "digitalocean" } end
+  end)
+
+  teardown(function()
+    if not missing then user:close() end
+  end)
+
+  local production -- the address of the default environment
+
+  on_machines("is refused another one's address before that moves, and told whose it is", function()
+    user:write_recipe 'front = run.cloud:address "app",'
+    production = user:must("run", "app.lua"):match("app serves v1 on ([%d.]+)")
+    local done = user:kiln("run", "app.lua", "-e", "staging", "--yes", "--version", "v2")
+    assert.equal(1, done.code, done.err) -- not 3: the image that it baked is still there
+    assert.matches("address app leads to app%-blue%-1, which belongs to this project, "
+      .. "environment default, service app, run %x%x%x%x; nothing was changed", done.err)
+    assert.matches("leave the name out, `run.cloud:address()`", done.err, 1, true)
+    assert.equal("v1", stranger.version_at(production))
+    assert.same({ "app-blue-1" }, user:machines { "app-blue-1" })
+  end)
+
+  on_machines("has machines and an address of its own", function()
+    user:write_recipe()
+    local said = user:must("run", "app.lua", "-e", "staging", "--version", "v2")
+    local staging = said:match("app%-staging serves v2 on ([%d.]+)")
+    assert.not_equal(production, staging)
+    assert.equal("v1", stranger.version_at(production))
+    assert.equal("v2", stranger.version_at(staging))
+    local both = { "app-blue-1", "app-staging-blue-1" }
+    assert.same(both, user:machines(both))
+    local _, out = user:must("status")
+    assert.matches("app +default +digitalocean +v1 +app%-blue%-1", out)
+    assert.matches("app%-staging +staging +digitalocean +v2 +app%-staging%-blue", out)
+  end)
+
+  on_machines("is updated and removed, and the other serves on, images and all", function()
+    user:must("run", "app.lua", "-e", "staging", "--version", "v1")
+    assert.matches("1 deleted, 1 are in use elsewhere",
+      (user:must("run", "app.lua", "remove", "-e", "staging")))
+    assert.equal("v1", stranger.version_at(production))
+    assert.same({ "app-blue-1" }, user:machines { "app-blue-1" })
+    assert.equal(1, #user:releases())
+    assert.matches("found, inputs unchanged", (user:must("run", "app.lua")), 1, true)
+  end)
+
+  on_machines("may not be removed through another one's address", function()
+    user:write_recipe('front = run.cloud:address "app",', function(text)
+      return (text:gsub("images = true", 'address = "app"'))
+    end)
+    local done = user:kiln("run", "app.lua", "remove", "-e", "staging")
+    assert.equal(3, done.code, done.err)
+    assert.matches("which belongs to this project, environment default", done.err, 1, true)
+    assert.equal("v1", stranger.version_at(production))
+  end)
+end)
+
+describe("the name of an environment", function()
+  local user
+  local recipe = [[
+    local app = { name = "app" }
+    function app.deploy(run) return { summary = run.name .. " it is" } end
+    return app]]
+
+  before_each(function()
+    user = stranger.new()
+    user:write("app.lua", recipe)
+  end)
+
+  after_each(function() user:close() end)
+
+  local function declare()
+    user:write("app.lua", (recipe:gsub("return app$",
+      'app.environments = { "production", "staging" }\n%0')))
+  end
+
+  local function refused(message, ...)
+    local done = user:kiln("run", "app.lua", ...)
+    assert.equal(64, done.code, done.err)
+    assert.matches(message, done.err, 1, true)
+  end
+
+  it("is one that the recipe declares, and a typo is told the nearest", function()
+    declare()
+    refused("app.lua has no environment 'stagng'; it declares: production, staging; did you mean "
+      .. "'staging'?", "-e", "stagng")
+    refused("it declares: production, staging\n", "-e", "elsewhere", "--yes")
+    assert.is_nil(fs.stat(user.dir .. "/.kiln"))
+    assert.matches("app-staging it is", user:must("run", "app.lua", "-e", "staging"), 1, true)
+    assert.matches("app it is", user:must("run", "app.lua"), 1, true)
+  end)
+
+  it("is confirmed once where the recipe declares none", function()
+    refused("'staging' is a new environment; this project has: default. If it is meant, confirm it "
+      .. "once with --yes, or declare it in the recipe: environments = { \"staging\" }",
+      "-e", "staging")
+    assert.is_nil(fs.stat(user.dir .. "/.kiln"))
+    user:must("run", "app.lua", "-e", "staging", "--yes")
+    user:must("run", "app.lua", "-e", "staging")
+    refused("this project has: default, staging; did you mean 'staging'? If", "-e", "stagin")
+  end)
+
+  it("is asked for on a terminal", function()
+    local function typed(answer)
+      local words = { pty, "-m", "[y/N]", "-l", answer, "--", exe, "run", "app.lua", "-e", "qa" }
+      return assert(proc.run { argv = words, cwd = user.dir, env = user.env, timeout = 60 }).out
+    end
+    assert.matches("exit 64", typed "n", 1, true)
+    local said = typed "y"
+    assert.matches("'qa' is a new environment; this project has: default. Make it? [y/N]", said, 1,
+      true)
+    assert.matches("exit 0", said, 1, true)
+  end)
+
+  it("may be part of a machine's name", function()
+    refused("'Staging_1' cannot be an environment's name", "-e", "Staging_1", "--yes")
+  end)
+
+  it("must be a list where the recipe declares them", function()
+    user:write("app.lua", (recipe:gsub("return app$", "app.environments = \"staging\"\n%0")))
+    refused('app.lua: environments must look like { "production", "staging" }')
+  end)
+end)
