@@ -1,10 +1,11 @@
 ---The guard of a command on a machine: it runs once under its key, goes on without us, and keeps
 ---its output and status; connecting again under the same key reads the rest.
 ---
----State on the machine: /var/lib/kiln/guard/<key>/ with in, out, err, boot, pid, status. The claim
----is a directory, since mkdir is atomic; it and what stands before it are on the disk before the
----command begins, so a machine that loses its power in the middle does not run it again. Needs sh,
----coreutils and setsid (util-linux), no systemd.
+---State on the machine: /var/lib/kiln/guard/<key>/ with in, out, err, boot, pid, status; of users
+---other than root, ~/.local/state/kiln/guard/<key>/. The claim is a directory, since mkdir is
+---atomic; it and what stands before it are on the disk before the command begins, so a machine that
+---loses its power in the middle does not run it again. Needs sh, coreutils and setsid (util-linux),
+---no systemd.
 local sh = require "kiln.sh"
 
 local guard = {}
@@ -19,10 +20,12 @@ guard.ends = {
 
 -- A restart is told by the boot's id and, in a container, by when its PID 1 began; a process by its
 -- number and when it began (proc_pid_stat(5), field 22).
-local script = [[
-set -u
-umask 077
-d=/var/lib/kiln/guard/$1
+local folder = [[
+if [ "$(id -u)" = 0 ]; then d=/var/lib; else eval "d=~$(id -un)/.local/state"; fi
+d=$d/kiln/guard/$1
+]]
+
+local script = "set -u\numask 077\n" .. folder .. [[
 began='began() { s=$(cat "/proc/$1/stat" 2>/dev/null) || return; set -- ${s##*) }; echo "${20}"; }'
 eval "$began"
 boot=$(cat /proc/sys/kernel/random/boot_id).$(began 1)
@@ -81,14 +84,21 @@ end
 ---@param key string
 ---@return string
 function guard.stop(key)
-  return ([[
-read -r pid start <%s/pid || exit 0
+  return sh.join { "sh", "-c", folder .. [[
+read -r pid start <"$d/pid" || exit 0
 kill -s TERM -- "-$pid" 2>/dev/null
 for n in 1 2 3 4 5 6 7 8 9 10; do
   kill -s 0 -- "-$pid" 2>/dev/null || exit 0
   sleep 0.2
 done
-kill -s KILL -- "-$pid" 2>/dev/null; true]]):format(sh.quote("/var/lib/kiln/guard/" .. key))
+kill -s KILL -- "-$pid" 2>/dev/null; true]], "kiln-guard", key }
+end
+
+---Gives the shell command that removes what is kept of a command whose outcome is in the journal.
+---@param key string
+---@return string
+function guard.forget(key)
+  return sh.join { "sh", "-c", folder .. 'rm -rf -- "$d"', "kiln-guard", key }
 end
 
 return guard

@@ -29,7 +29,7 @@ local function request(http, opts)
   check(opts, "request")
   local where = policy.place(opts.url)
   local row = op.call {
-    name = method .. " " .. where, class = class, args = opts,
+    name = method .. " " .. where, class = class, args = opts, stands = class ~= "read",
     perform = function()
       local answer = http.request(opts)
       return {
@@ -111,6 +111,7 @@ end
 
 local faces = {
   ["kiln.http"] = face_of_http, ["kiln.probe"] = face_of_probe,
+  ["kiln.ssh"] = function() return require "kiln.ssh_host" end,
   ["kiln.httpd"] = face_when_loaded "kiln.httpd", ["kiln.load"] = face_when_loaded "kiln.load",
 }
 

@@ -1,14 +1,10 @@
 ---A machine as recipes see it: commands and files over SSH, each a journaled operation.
 local timer = require "rt.timer"
-local as = require "kiln.ssh.command"
 local error_ = require "kiln.error"
-local guard = require "kiln.guard"
-local lines = require "kiln.machine_lines"
-local files = require "kiln.machine_files"
+local commands = require "kiln.machine_commands"
 local machine_keys = require "kiln.machine_keys"
 local op = require "kiln.op"
 local scope = require "kiln.scope"
-local secret = require "kiln.secret"
 local sessions = require "kiln.machine_sessions"
 
 local machine = { close_all = sessions.close_all }
@@ -20,7 +16,7 @@ local machine = { close_all = sessions.close_all }
 ---@field image string
 ---@field row table what the provider said, and the pinned host key
 ---@field private on kiln.Run
-local Machine = setmetatable({}, { __index = files })
+local Machine = setmetatable({}, { __index = commands })
 Machine.__index = Machine
 
 ---Makes the object of a machine's row.
@@ -85,113 +81,10 @@ function Machine:ready(opts)
   return self
 end
 
----Names a command by its first line. Secrets are redacted first: half of one would not be found.
-local function title_of(command)
-  if secret.is(command) then command = secret.text(secret.know(command)) end
-  local line = secret.redact(command):match("^%s*([^\n]*)")
-  return #line > 60 and line:sub(1, 57) .. "..." or line
-end
-
----Runs a shell command as root, once: when the connection or kiln dies, the command goes on and its
----result is read later. Raises `exit` (non-zero status), `timeout`, `unreachable`.
----@async
----@param command string|userdata shell text; quote words with `kiln.sh.quote`
----@param opts? { timeout: number?, check: boolean?, stdin: (string|userdata)?, name: string?,
----  user: string?, cwd: string?, env: table<string, string|number|userdata>? } seconds (300); raise
----  on a non-zero exit (true); what the step is called (the command's first line); who runs it
----  (root); folder;
----  variables. A command, a variable or an input that is a secret is in no argv
----@return { code: integer, out: string, err: string } done
-function Machine:run(command, opts)
-  opts = opts or {}
-  local within = opts.timeout or 300
-  local title, input = opts.name or title_of(command), secret.text(opts.stdin) or ""
-  local shell_text, env = as.hide(command, opts.env)
-  local done = op.call {
-    name = ("run %s: %s"):format(self.name, title), class = "once",
-    args = {
-      machine = self.id, command = command, stdin = opts.stdin, env = opts.env, cwd = opts.cwd,
-      user = opts.user,
-    },
-    perform = function(token, in_doubt)
-      local text = opts.user and as.wrap(shell_text, { user = opts.user }) or shell_text
-      local report = lines.report(self, token, in_doubt)
-      local ok, result = xpcall(sessions.persist, error_.from, self, within, function(session, left)
-        return session:run(guard.command(token, text, #input), {
-          check = false, stdin = opts.stdin, timeout = left, on_line = report(),
-          env = env, cwd = opts.cwd, kill = false, -- the guard ends it, and knows its group
-        })
-      end)
-      if ok then return { code = result.code, out = result.out, err = result.err } end
-      if error_.is(result, "timeout", "cancelled") then
-        local session = self.on.sessions[self.id]
-        if session then session:run(guard.stop(token), { check = false, timeout = 10 }) end
-      end
-      if error_.is(result, "timeout") then
-        result.message = ("%s: '%s' did not end within %g s and was ended")
-          :format(self.name, title, within)
-      end
-      error(result, 0)
-    end,
-  }
-  if guard.ends[done.code] then
-    error_.raise {
-      kind = "exit", machine = self.name, code = done.code, output = done.out .. done.err,
-      message = ("%s: '%s' %s"):format(self.name, title, guard.ends[done.code]),
-    }
-  end
-  if done.code ~= 0 and opts.check ~= false then
-    error_.raise {
-      kind = "exit", machine = self.name, code = done.code, output = done.out .. done.err,
-      message = ("%s: '%s' ended with status %d"):format(self.name, title, done.code),
-    }
-  end
-  return done
-end
-
----Gives the port that a resumed run was promised, as far as the machine still answers.
-local function reopen(self, opts, port)
-  local ok, result = xpcall(function()
-    local again = {}
-    for key, value in pairs(opts) do again[key] = value end
-    again.port = port
-    return sessions.of(self, 10):forward(again)
-  end, error_.from)
-  if ok then return result end
-  -- Whoever uses the port finds it closed; this says why.
-  return {
-    host = opts.host or "127.0.0.1", port = port, failure = function() return result end,
-    close = function() end,
-  }
-end
-
----Listens on a port here that leads to one that only the machine sees: to probe a service that is
----not open to the world, or to reach a database through the machine. It ends with the run at the
----latest. Raises `exists`, `denied`, `unreachable`, `timeout`.
----@async
----@param opts kiln.ssh.ForwardOptions
----@return kiln.ssh.Forward port with `host`, `port`, `failure()` and `close()`
-function Machine:forward(opts)
-  local live
-  local target = ("%s:%d"):format(opts.to_host or "127.0.0.1", opts.to_port)
-  local row = op.call {
-    name = ("forward %s by %s"):format(target, self.name), class = "read", quiet = true,
-    args = { machine = self.id, target = target, port = opts.port },
-    perform = function()
-      live = sessions.persist(self, 60, function(session) return session:forward(opts) end)
-      return { port = live.port }
-    end,
-  }
-  live = live or reopen(self, opts, row.port)
-  self.on.forwards = self.on.forwards or {}
-  table.insert(self.on.forwards, live)
-  return live
-end
-
 ---Tells the guest to switch itself off: the shortest way where a cloud's own takes longer. Whatever
 ---goes wrong here, the cloud switches it off.
 local function tell_off(self)
-  local session = (self.on.sessions or {})[self.id]
+  local session = sessions.kept(self)
   if not session or not session:alive() then return false end
   local ok, err = xpcall(session.run, error_.from, session, "systemctl --no-block poweroff",
     { check = false, timeout = 10 })

@@ -29,6 +29,7 @@ function Files:upload(source, target, opts)
   note_used(self, source)
   op.call {
     name = ("upload %s to %s:%s"):format(source, self.name, target), class = "idempotent",
+    stands = self.dial ~= nil,
     args = {
       machine = self.id, source = source, target = target, mode = opts.mode,
       exclude = opts.exclude,
@@ -56,6 +57,7 @@ function Files:write(target, content, opts)
   opts = opts or {}
   op.call {
     name = ("write %s:%s"):format(self.name, target), class = "idempotent",
+    stands = self.dial ~= nil,
     args = {
       machine = self.id, target = target, mode = opts.mode,
       content = content,

@@ -10,10 +10,11 @@ local lines = {}
 ---@param machine kiln.Machine
 ---@param key string the command's
 ---@param in_doubt? boolean an earlier process may have begun it
+---@param on_line? fun(line: string, stream: "out"|"err", name: string) called with each line, too
 ---@return fun(): fun(line: string, stream: "out"|"err") attach each connection's own
-function lines.report(machine, key, in_doubt)
+function lines.report(machine, key, in_doubt, on_line)
   local run = machine.on
-  local count, last = { out = 0, err = 0 }, {}
+  local count, last, passed = { out = 0, err = 0 }, {}, { out = 0, err = 0 }
   for _, row in ipairs(in_doubt and run.store:output(run.id, key) or {}) do
     local event = json.decode(row.body)
     count[event.stream], last[event.stream] = count[event.stream] + 1, event.text
@@ -22,6 +23,10 @@ function lines.report(machine, key, in_doubt)
     local at = { out = 0, err = 0 }
     return function(line, stream)
       at[stream] = at[stream] + 1
+      if on_line and at[stream] > passed[stream] then
+        passed[stream] = at[stream]
+        on_line(line, stream, machine.name)
+      end
       local text, told = secret.redact(line), count[stream]
       if at[stream] < told or at[stream] == told and text == last[stream] then return end
       count[stream], last[stream] = at[stream], text

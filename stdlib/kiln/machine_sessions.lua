@@ -1,4 +1,5 @@
----The connections to a run's machines: one is kept for each, and made again when it is lost.
+---The connections to a run's machines, and to a recipe's own hosts: one is kept for each, and made
+---again when it is lost.
 local timer = require "rt.timer"
 local error_ = require "kiln.error"
 local machine_keys = require "kiln.machine_keys"
@@ -14,32 +15,44 @@ function sessions.close_all(run)
   run.forwards, run.sessions = {}, {}
 end
 
+---Returns the kept connection, if there is one. A host has one for each object; a machine, which
+---may have several objects, for its id.
+---@param self kiln.Machine|kiln.Host
+---@return kiln.ssh.Session?
+function sessions.kept(self)
+  return (self.on.sessions or {})[self.dial and self or self.id]
+end
+
 ---Closes the kept connection of a machine, if there is one.
----@param self kiln.Machine
+---@param self kiln.Machine|kiln.Host
 function sessions.drop(self)
-  local kept = self.on.sessions or {}
-  local session = kept[self.id]
-  kept[self.id] = nil
-  if session then session:close() end
+  local session = sessions.kept(self)
+  if not session then return end
+  self.on.sessions[self.dial and self or self.id] = nil
+  session:close()
+end
+
+local function dial(self, within)
+  local key = machine_keys.project(self.on.store.folder)
+  return ssh.connect {
+    host = self.address, name = self.name, user = "root", key = key,
+    host_key = self.row.host_key, within = within,
+  }
 end
 
 ---Gives the kept connection, or makes one; waits until the machine answers.
 ---@async
----@param self kiln.Machine
+---@param self kiln.Machine|kiln.Host
 ---@param within? number seconds (60)
 ---@return kiln.ssh.Session
 function sessions.of(self, within)
   local run = self.on
   run.sessions = run.sessions or {}
-  local kept = run.sessions[self.id]
+  local kept = sessions.kept(self)
   if kept and kept:alive() then return kept end
   sessions.drop(self)
-  local key = machine_keys.project(run.store.folder)
-  local session = ssh.connect {
-    host = self.address, name = self.name, user = "root", key = key,
-    host_key = self.row.host_key, within = within or 60,
-  }
-  run.sessions[self.id] = session
+  local session = (self.dial or dial)(self, within or 60)
+  run.sessions[self.dial and self or self.id] = session
   return session
 end
 
@@ -47,7 +60,7 @@ end
 ---may be done twice.
 ---@async
 ---@generic T
----@param self kiln.Machine
+---@param self kiln.Machine|kiln.Host
 ---@param within number seconds
 ---@param action fun(session: kiln.ssh.Session, left: number): T
 ---@return T

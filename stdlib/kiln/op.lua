@@ -32,6 +32,7 @@ local classes = { read = true, idempotent = true, adopt = true, once = true }
 ---@field settle? fun(token: string): any finds what an interrupted `perform` made, or nil
 ---@field unmake? fun(token: string) removes what `perform` may have left when it failed, or when
 ---  the run is aborted there; then instead of `settle`
+---@field stands? boolean it may change something that kiln did not make: no undo takes that back
 ---@field ledger? boolean it is a creation that has a row in the ledger, by its token
 ---@field detail? fun(result: any): string? text for the step's line
 ---@field quiet? boolean not shown unless it fails
@@ -95,7 +96,15 @@ end
 local function touch(run, spec, state)
   if spec.class == "read" then return end
   run.touched = true
-  run.standing = run.standing or not (spec.ledger or state.ensured)
+  run.standing = run.standing or not (spec.stands or spec.ledger or state.ensured)
+end
+
+---Notes an effect that no undo of kiln's takes back, unless it is one of an undo itself.
+---@param err? kiln.Error what it ended with
+local function note_standing(run, spec, err)
+  if not spec.stands or err and err.effect == "none" or scope.state().cleanup then return end
+  run.stands = run.stands or {}
+  table.insert(run.stands, secret.redact(spec.name))
 end
 
 ---Stops the run with an operation in doubt: its intent stays open, and a resume settles it.
@@ -131,6 +140,7 @@ local function fail(run, spec, key, err, seconds)
   if error_.halts(err) then error(err, 0) end
   err.step = err.step or spec.name
   err.op = err.op or key
+  note_standing(run, spec, err)
   local kept = secret.redact_fields(error_.plain(err))
   run.store:op_outcome(run.id, key, false, json.encode(kept, BYTES))
   emit(run, spec, "op.fail", key, { seconds = seconds, error = error_.plain(err) })
@@ -165,6 +175,7 @@ local function perform(run, spec, key, row, prepared)
 
   if ok then
     run.store:op_outcome(run.id, key, true, json.encode({ value = secret.seal(result) }, BYTES))
+    note_standing(run, spec)
     emit(run, spec, "op.done", key,
       { seconds = seconds, detail = spec.detail and spec.detail(result) })
     return result
@@ -190,10 +201,12 @@ local function replay(run, spec, row, key)
   touch(run, spec, scope.state())
   if row.state == "failed" then
     local err = error_.new(json.decode(row.error, BYTES))
+    note_standing(run, spec, err)
     emit(run, spec, "op.fail", key, { replayed = true, error = err })
     err.replayed = true
     error(err, 0)
   end
+  note_standing(run, spec)
   local result = json.decode(row.result, BYTES).value
   if row.result:find("\\u0001", 1, true) then result = secret.unseal(result) end
   if result == json.null then result = nil end

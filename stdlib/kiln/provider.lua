@@ -167,7 +167,7 @@ function Cloud:api(method, path, body)
   return op.call {
     name = ("api %s %s"):format(method, path),
     class = method == "GET" and "read" or settled and "idempotent" or "adopt",
-    args = { method = method, path = path, body = body },
+    args = { method = method, path = path, body = body }, stands = method ~= "GET",
     perform = function() return self.driver:request(method, path, body) end,
     settle = function()
       if settled then return nil end

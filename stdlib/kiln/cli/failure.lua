@@ -42,7 +42,8 @@ endings.done = function(outcome)
 end
 
 endings.aborted = function(outcome)
-  return { ("aborted in %s · what the run did is undone"):format(seconds(outcome)) }
+  return { ("aborted in %s · what %s is undone"):format(seconds(outcome),
+    outcome.stands and "kiln made" or "the run did") }
 end
 
 endings.stopped = function(outcome, id)
@@ -86,6 +87,7 @@ endings.rolled_back = function(outcome, id, verbose)
   local lines = err.undone_text and {} or what_failed(err, verbose)
   lines[#lines + 1] = err.undone_text
     and ("rolled back: %s; what the attempt changed is undone"):format(err.undone_text)
+    or outcome.stands and "rolled back: what kiln made is removed"
     or "rolled back: nothing that it changed is left"
   lines[#lines + 1] = ("  see everything: %s show %s · keep it to look at: --on-error keep")
     :format(program(outcome), id)
@@ -103,6 +105,21 @@ endings.failed = function(outcome, id, verbose)
   return lines
 end
 
+local most_shown = 5
+
+---What the recipe did to hosts and services that kiln did not make.
+local function not_undone(outcome)
+  local lines, names = {}, outcome.stands or {}
+  for index, name in ipairs(names) do
+    if index > most_shown then
+      lines[index] = ("  … and %d more; `kiln show` lists them"):format(#names - most_shown)
+      break
+    end
+    lines[index] = "  not undone by kiln: " .. name
+  end
+  return lines
+end
+
 ---Says what became of a run.
 ---@param outcome kiln.Outcome
 ---@param verbose? any with the traceback
@@ -114,6 +131,9 @@ function failure.ending(outcome, verbose)
     or outcome.status == "kept"
   for _, row in ipairs(bad and outcome.remains or {}) do
     lines[#lines + 1] = ("  still there: %s %s (%s)"):format(row.kind, row.name, row.provider)
+  end
+  if outcome.status ~= "done" then
+    table.move(not_undone(outcome), 1, most_shown + 1, #lines + 1, lines)
   end
   return lines
 end

@@ -28,6 +28,7 @@ local lease_seconds = 30
 ---@field result? any what the entry returned
 ---@field error? kiln.Error
 ---@field remains? table[] ledger rows of what the run made that still exists
+---@field stands? string[] operations that changed something that kiln did not make
 ---@field seconds number
 ---@field late_abort? boolean it was to be aborted and is done: the old release had been given up
 
@@ -89,7 +90,7 @@ end
 
 ---Tells whether nothing stands of what the run did. Images and addresses outlive releases.
 local function left_nothing(self)
-  if self.standing then return false end
+  if self.standing or self.stands then return false end
   for _, row in ipairs(self.store:ledger { run = self.id, kind = "machine" }) do
     if row.state ~= "gone" then return false end
   end
@@ -170,7 +171,7 @@ local function conduct(self, loaded, entry)
   local made = outcome(status, {
     run = self.id, service = self.service, dir = self.dir, result = ok and result or nil,
     error = err, remains = known and remains or nil, seconds = timer.now() - started,
-    late_abort = self.aborting and self.committed and ok or nil,
+    late_abort = self.aborting and self.committed and ok or nil, stands = self.stands,
   })
   return record_end(self, made, ok and encodable(result) or nil)
 end
