@@ -3,6 +3,7 @@
 
 #include <pwd.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -35,6 +36,15 @@ int64_t kl_process_start_time(int pid)
     return at == NULL ? 0 : strtoll(at, NULL, 10);
 }
 
+// Whether /proc counts processes as we do: in a PID namespace of our own it may be an outer one's.
+static bool is_own_proc(int pid)
+{
+    char self[32];
+    ssize_t length = readlink("/proc/self", self, sizeof self - 1);
+    self[length > 0 ? length : 0] = '\0';
+    return atoi(self) == pid;
+}
+
 void kl_process_info_read(kl_process_info *out)
 {
     *out = (kl_process_info){.pid = getpid(), .ppid = getppid(), .uid = geteuid()};
@@ -50,6 +60,10 @@ void kl_process_info_read(kl_process_info *out)
     ssize_t length = readlink("/proc/self/exe", out->exe, sizeof out->exe - 1);
     out->exe[length > 0 ? length : 0] = '\0';
     read_line("/proc/sys/kernel/random/boot_id", out->boot_id, sizeof out->boot_id);
+    if (!is_own_proc(out->pid))
+        return;
+    length = readlink("/proc/self/ns/pid", out->pid_namespace, sizeof out->pid_namespace - 1);
+    out->pid_namespace[length > 0 ? length : 0] = '\0';
 }
 
 const char *kl_signal_name(int number)

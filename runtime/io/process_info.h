@@ -8,11 +8,12 @@ typedef struct kl_process_info {
     int pid;
     int ppid;
     unsigned uid;
-    int64_t start_time; // with pid and boot_id, names this process for ever
+    int64_t start_time; // with pid, boot_id and pid_namespace, names this process for ever
     char host[256];
     char user[64];
     char exe[4096];
     char boot_id[64];
+    char pid_namespace[64]; // "pid:[4026531836]"
 } kl_process_info;
 
 // Fills in what can be found out about kiln itself; the rest stays empty.

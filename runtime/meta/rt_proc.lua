@@ -44,7 +44,8 @@ function proc.start(options) end
 ---@return true
 function proc.signal(name) end
 
----Tells who kiln is. `pid`, `start_time` and `boot_id` together name this process for ever.
+---Tells who kiln is. `pid`, `start_time`, `boot_id` and `pid_namespace` together name this process
+---for ever.
 ---@return rt.proc.Info
 function proc.info() end
 
@@ -57,6 +58,7 @@ function proc.info() end
 ---@field user string
 ---@field exe string path of the program
 ---@field boot_id string
+---@field pid_namespace string where `pid` counts: "pid:[4026531836]"; "" when it cannot be known
 
 ---Tells whether a process lives; a dead one that was not waited for does not.
 ---@param pid integer

@@ -295,7 +295,7 @@ static int proc_info(lua_State *L)
 {
     kl_process_info info;
     kl_process_info_read(&info);
-    lua_createtable(L, 0, 8);
+    lua_createtable(L, 0, 9);
     set_integer(L, "pid", info.pid);
     set_integer(L, "ppid", info.ppid);
     set_integer(L, "uid", info.uid);
@@ -304,6 +304,7 @@ static int proc_info(lua_State *L)
     set_text(L, "user", info.user);
     set_text(L, "exe", info.exe);
     set_text(L, "boot_id", info.boot_id);
+    set_text(L, "pid_namespace", info.pid_namespace);
     return 1;
 }
 

@@ -5,7 +5,6 @@ local recipes = require "spec.support.recipes"
 ---Whatever is named in the file `broken` fails, "for good" or not; what happens is a line of the
 ---file `world`.
 local text = recipes.prelude .. [[
-local error_ = require "kiln.error"
 local function act(run, name, spec)
   spec = spec or {}
   spec.name, spec.class = name, spec.class or "idempotent"
@@ -13,7 +12,7 @@ local function act(run, name, spec)
     local failing = fs.read(run.args.world .. ".broken")
     if failing:find("<" .. name .. ">", 1, true) then
       local kind = failing:find "for good" and "invalid" or spec.kind or "unreachable"
-      error_.raise { kind = kind, message = name .. " did not work",
+      fs.fail { kind = kind, message = name .. " did not work",
         effect = spec.effect, cloud = spec.kind == "auth" and "none" or nil }
     end
     fs.touch(run.args.world, name)
@@ -63,7 +62,7 @@ function app.create(run)
     run.store:ledger_intent { token = token, run = run.id, key = "", provider = "none",
       kind = "address", name = "app", service = run.service }
     if fs.read(run.args.world .. ".broken"):find("<" .. name .. ">", 1, true) then
-      error_.raise { kind = "unreachable", effect = name == "refused" and "none" or "maybe",
+      fs.fail { kind = "unreachable", effect = name == "refused" and "none" or "maybe",
         message = name }
     end
     fs.touch(run.args.world, name)

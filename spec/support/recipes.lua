@@ -22,6 +22,8 @@ package.preload["kiln.spec_world"] = function()
     end,
     read = function(path) return fs.read(path) or "" end,
     sleep = timer.sleep,
+    ---Fails as a driver does: an error of a recipe's own has none of the notes that steer a run.
+    fail = function(fields) error_.raise(fields) end,
     ---Stops the run, as only kiln can: a recipe's own error of that kind is an ordinary one.
     stop = function(message) error_.raise { kind = "stopped", message = message } end,
   }

@@ -1,16 +1,25 @@
 ---The store's part on leases: one run at a time for a service of an environment.
 ---
----A lease ends by the clock that its owner and whoever looks share. On one start of one machine
----that is the monotonic clock, which nobody can set; between machines it is the time of day.
+---Whether the owner of a lease lives can be seen only from its own PID namespace, in the same start
+---of the same kernel. There the lease of a dead process is free at once, and it expires by the
+---monotonic clock, which nobody can set. From anywhere else (another host, a container, another
+---host of the same name) it is free when it has expired by the time of day.
 local proc = require "rt.proc"
 local timer = require "rt.timer"
 local error_ = require "kiln.error"
 
+---Names where a process number counts: a start of a kernel, and a PID namespace in it.
+local function place_of(info)
+  return info.boot_id .. " " .. info.pid_namespace
+end
+
 ---Tells whether a lease keeps others out.
 local function holds(row, here)
   if row.run == "" then return false end
-  if row.host ~= here.host then return row.expires > timer.time() end
-  if row.boot_id ~= here.boot_id or not proc.alive(row.pid, row.pid_started) then return false end
+  if row.host ~= here.host or row.boot_id ~= place_of(here) or here.pid_namespace == "" then
+    return row.expires > timer.time()
+  end
+  if not proc.alive(row.pid, row.pid_started) then return false end
   if row.expires_up == nil then return row.expires > timer.time() end -- of an older kiln
   return row.expires_up > timer.now()
 end
@@ -50,7 +59,7 @@ return function(Store, exec, atomic)
       exec(self, [[INSERT OR REPLACE INTO leases (scope, run, fence, host, pid, pid_started,
         boot_id, since, expires, expires_up, user)
         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)]],
-        want.scope, want.run, fence, here.host, here.pid, here.start_time, here.boot_id, now,
+        want.scope, want.run, fence, here.host, here.pid, here.start_time, place_of(here), now,
         now + want.ttl, up + want.ttl, here.user)
     end)
     self.lease = fence and { scope = want.scope, run = want.run, fence = fence } or nil
