@@ -10,11 +10,15 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { MAX_DEPTH = 400 }; // one descriptor a level
+// So deep a folder lies below the first one when it is moved up into that, and removed from there:
+// a tree of any depth takes this many descriptors and calls on the stack.
+enum { LEVELS = 32 };
 
 typedef struct removal {
     kl_buf path; // of what is being removed, for messages
     dev_t device;
+    int top;        // the first folder
+    unsigned moved; // folders so far that were moved up into it
     kl_failure *failure;
 } removal;
 
@@ -35,6 +39,7 @@ static bool refuse(removal *self, const char *why)
 
 static bool remove_entry(removal *self, int parent, const char *name, int depth);
 
+// Removes what is in the folder. Takes `fd`.
 static bool remove_contents(removal *self, int fd, int depth)
 {
     DIR *directory = fdopendir(fd);
@@ -60,10 +65,39 @@ static bool remove_contents(removal *self, int fd, int depth)
     return ok;
 }
 
+// Removes what is in the first folder, and what is moved up into it meanwhile. Takes `fd`.
+static bool remove_top(removal *self, int fd)
+{
+    bool ok = true;
+    unsigned before;
+    self->top = fd;
+    do {
+        before = self->moved;
+        int again = openat(fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        ok = again >= 0 ? remove_contents(self, again, 0) : fail(self, errno);
+    } while (ok && self->moved != before);
+    close(fd);
+    return ok;
+}
+
+// Moves a folder up, beside those that the first folder has, for its next pass.
+static bool move_up(removal *self, int parent, const char *name)
+{
+    char up[32];
+    do {
+        snprintf(up, sizeof up, ".removed-%u", self->moved++);
+        if (renameat2(parent, name, self->top, up, RENAME_NOREPLACE) == 0)
+            return true;
+    } while (errno == EEXIST);
+    return fail(self, errno);
+}
+
 static bool remove_directory(removal *self, int parent, const char *name, int depth)
 {
-    if (depth > MAX_DEPTH)
-        return refuse(self, "directories nested too deep");
+    if (unlinkat(parent, name, AT_REMOVEDIR) == 0)
+        return true;
+    if (depth > LEVELS)
+        return move_up(self, parent, name);
     int fd = openat(parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     if (fd < 0)
         return fail(self, errno);
@@ -73,7 +107,7 @@ static bool remove_directory(removal *self, int parent, const char *name, int de
         return refuse(self, "another file system is mounted there");
     }
     self->device = here.st_dev;
-    if (!remove_contents(self, fd, depth))
+    if (!(depth == 0 ? remove_top(self, fd) : remove_contents(self, fd, depth)))
         return false;
     return unlinkat(parent, name, AT_REMOVEDIR) == 0 || errno == ENOENT || fail(self, errno);
 }

@@ -14,6 +14,7 @@
 #include <limits.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/resource.h>
 #include <sys/types.h>
 
 #include "base/buf.h"
@@ -52,6 +53,7 @@ typedef struct kl_site {
     int block;            // its networks are 10.199.block to 10.199.(block + 3)
     pid_t router;         // holds the user and the network namespace; 0: down
     int lock;
+    struct rlimit core; // what this process was started with: it goes to machines
 } kl_site;
 
 // Opens the site, making its folder; finds its router if that is up.
@@ -149,6 +151,8 @@ bool kl_cgroup_path(char *out, size_t size, const kl_site *site, const char *nam
 bool kl_cgroup_populated(const char *path);
 // Waits until the group is empty; false when the time is over.
 bool kl_cgroup_wait_empty(const char *path, double seconds);
+// Writes one of the group's files.
+bool kl_cgroup_limit(const char *group, const char *file, const char *value, kl_failure *failure);
 // Kills everything in it and removes it; fine when it is not there.
 bool kl_cgroup_destroy(const char *path, kl_failure *failure);
 

@@ -7,6 +7,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <poll.h>
 #include <stdio.h>
 #include <string.h>
@@ -116,21 +117,71 @@ bool kl_cgroup_wait_empty(const char *path, double seconds)
     return empty;
 }
 
-// Removes the group and those in it, the inner ones first.
-static void remove_tree(const char *path)
+typedef struct inner {
+    char name[NAME_MAX + 1];
+    bool left;    // there is one that cannot be removed yet: `name`
+    bool removed; // others were
+} inner;
+
+// Removes the groups within this one, until one has groups or processes of its own.
+static inner remove_leaves(int group)
 {
-    DIR *dir = opendir(path);
-    if (dir == NULL)
-        return;
-    for (struct dirent *entry; (entry = readdir(dir)) != NULL;) {
-        char inner[PATH_MAX];
+    inner found = {0};
+    int fd = openat(group, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    DIR *dir = fd >= 0 ? fdopendir(fd) : NULL;
+    for (struct dirent *entry; dir != NULL && !found.left && (entry = readdir(dir)) != NULL;) {
         if (entry->d_type != DT_DIR || entry->d_name[0] == '.')
             continue;
-        snprintf(inner, sizeof inner, "%s/%s", path, entry->d_name);
-        remove_tree(inner);
+        found.left = unlinkat(group, entry->d_name, AT_REMOVEDIR) != 0 && errno != ENOENT;
+        found.removed = found.removed || !found.left;
+        snprintf(found.name, sizeof found.name, "%s", entry->d_name);
     }
-    closedir(dir);
-    rmdir(path);
+    if (dir != NULL)
+        closedir(dir);
+    else if (fd >= 0)
+        close(fd);
+    return found;
+}
+
+// Removes the groups within one without processes, the inner ones first: down by their names, up by
+// "..", with one descriptor. (A group is never moved into another, so ".." is where we came from.)
+// The kernel holds a group for a moment whose last process has just ended. Takes `group`.
+static bool remove_inner(int group)
+{
+    int depth = 0, tries = 500;
+    bool came_down = false;
+    while (group >= 0 && tries > 0) {
+        inner found = remove_leaves(group);
+        if (!found.left && depth == 0)
+            break;
+        if (came_down && !found.left && !found.removed) {
+            poll(NULL, 0, 10);
+            tries--;
+        }
+        int next = openat(group, found.left ? found.name : "..",
+                          O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+        if (next < 0 && errno == ENOENT && found.left)
+            continue;
+        came_down = found.left;
+        depth += found.left ? 1 : -1;
+        close(group);
+        group = next;
+    }
+    if (group >= 0)
+        close(group);
+    errno = EBUSY;
+    return group >= 0 && tries > 0;
+}
+
+static bool remove_group(const char *path, kl_failure *failure)
+{
+    int group = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (group < 0 && errno == ENOENT)
+        return true;
+    if (group >= 0 && remove_inner(group) && (rmdir(path) == 0 || errno == ENOENT))
+        return true;
+    kl_failure_errno(failure, errno, path);
+    return false;
 }
 
 bool kl_cgroup_destroy(const char *path, kl_failure *failure)
@@ -151,6 +202,18 @@ bool kl_cgroup_destroy(const char *path, kl_failure *failure)
         kl_failure_set(failure, "timeout", 0, "processes in %s do not end", path);
         return false;
     }
-    remove_tree(path);
-    return true;
+    return remove_group(path, failure);
+}
+
+bool kl_cgroup_limit(const char *group, const char *file, const char *value, kl_failure *failure)
+{
+    char path[PATH_MAX + 64];
+    snprintf(path, sizeof path, "%s/%s", group, file);
+    int fd = open(path, O_WRONLY | O_CLOEXEC);
+    bool ok = fd >= 0 && write(fd, value, strlen(value)) == (ssize_t)strlen(value);
+    if (!ok)
+        kl_failure_errno(failure, errno, path);
+    if (fd >= 0)
+        close(fd);
+    return ok;
 }

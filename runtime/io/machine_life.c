@@ -3,6 +3,9 @@
 // machines/<name>/ has upper/ and work/ (the overlay), root/ (its mount point), meta (fields), pid.
 // Whether it runs is read from its cgroup, never from a file. One that was switched off has an
 // empty pid: where it is not, and the machine does not run, it was lost with its host.
+//
+// Its meta has `whole` from when it has booted until it is destroyed. What has not is never
+// started: whoever meets it waits for its creation, or removes the rest of it.
 #include "io/machine.h"
 
 #include "io/files.h"
@@ -147,11 +150,19 @@ static bool write_seed(const kl_site *site, const kl_fields *request, kl_failure
     return upper_file(site, name, "etc/hosts", text, 0644, failure);
 }
 
+static bool save_meta(const kl_site *site, const char *name, const kl_fields *meta,
+                      kl_failure *failure)
+{
+    char path[PATH_MAX];
+    kl_site_path(site, path, sizeof path, "machines/%s/meta", name);
+    return kl_fields_save(meta, path, failure);
+}
+
 static bool write_meta(const kl_site *site, const kl_fields *request, const char *address,
                        bool whole, kl_failure *failure)
 {
     static const char *const kept[] = {"image", "token", "tags", "data"};
-    char path[PATH_MAX], text[32];
+    char text[32];
     kl_fields meta = {0};
     kl_fields_add(&meta, "address", address);
     for (size_t i = 0; i < sizeof kept / sizeof kept[0]; i++) {
@@ -163,15 +174,33 @@ static bool write_meta(const kl_site *site, const kl_fields *request, const char
     kl_fields_add(&meta, "created", text);
     if (whole)
         kl_fields_add(&meta, "whole", "yes");
-    kl_site_path(site, path, sizeof path, "machines/%s/meta", kl_fields_get(request, "name"));
-    bool ok = kl_fields_save(&meta, path, failure);
+    bool ok = save_meta(site, kl_fields_get(request, "name"), &meta, failure);
     kl_fields_free(&meta);
+    return ok;
+}
+
+// Takes `whole` from the machine's meta: a removal that is cut off is gone on with. Its address
+// stays its own until it is gone.
+static bool doom(const kl_site *site, const char *name, kl_failure *failure)
+{
+    kl_fields meta = {0}, rest = {0};
+    bool ok = load_meta(site, name, &meta, failure);
+    const char *address = kl_fields_get(&meta, "address");
+    if (ok && kl_fields_get(&meta, "whole") != NULL) {
+        if (address != NULL)
+            kl_fields_add(&rest, "address", address);
+        ok = save_meta(site, name, &rest, failure);
+    }
+    kl_fields_free(&meta);
+    kl_fields_free(&rest);
     return ok;
 }
 
 static bool remove_machine(const kl_site *site, const char *name, kl_failure *failure)
 {
     char path[PATH_MAX];
+    if (!doom(site, name, failure))
+        return false;
     if (kl_cgroup_path(path, sizeof path, site, name) && !kl_cgroup_destroy(path, failure))
         return false;
     return kl_inside_remove(site, "machines", name, failure);

@@ -13,6 +13,7 @@
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -115,6 +116,7 @@ static void become_init(const shim *self)
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);
     signal(SIGPIPE, SIG_DFL);
+    setrlimit(RLIMIT_CORE, &self->site->core);
     setsid();
     int null = open("/dev/null", O_RDWR | O_CLOEXEC);
     if (null < 0 || dup2(null, 0) < 0 || dup2(null, 1) < 0 || dup2(null, 2) < 0)
@@ -216,9 +218,21 @@ static bool give_group(const kl_site *site, const char *path, kl_failure *failur
     return true;
 }
 
+// Groups cost the host time and memory, nested ones most: a machine's systemd has about 60 of them,
+// five deep.
+static bool limit_groups(const shim *self, kl_failure *failure)
+{
+    char path[PATH_MAX];
+    return kl_cgroup_make(path, sizeof path, self->site, self->name, failure) &&
+           kl_cgroup_limit(path, "cgroup.max.depth", "32", failure) &&
+           kl_cgroup_limit(path, "cgroup.max.descendants", "1000", failure);
+}
+
 static bool open_groups(shim *self, char *outer, size_t size, kl_failure *failure)
 {
     char name[300], path[PATH_MAX];
+    if (!limit_groups(self, failure))
+        return false;
     snprintf(name, sizeof name, "%s/payload", self->name);
     if (!kl_cgroup_make(path, sizeof path, self->site, name, failure) ||
         !give_group(self->site, path, failure))
