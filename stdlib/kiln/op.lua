@@ -12,6 +12,7 @@ local crypto = require "rt.crypto"
 local json = require "rt.json"
 local timer = require "rt.timer"
 local error_ = require "kiln.error"
+local cancel_ = require "kiln.run.cancel"
 local scope = require "kiln.scope"
 local secret = require "kiln.secret"
 
@@ -110,11 +111,13 @@ end
 ---Stops the run with an operation in doubt: its intent stays open, and a resume settles it.
 ---@param why kiln.Error why nobody knows
 ---@param err kiln.Error what happened before
-local function stop_in_doubt(spec, why, err)
-  if error_.halts(why) or not error_.may_pass(why) then error(why, 0) end
+local function stop_in_doubt(run, spec, why, err)
+  if error_.halts(why) then run:halt(why) end
+  if not error_.may_pass(why) then error(why, 0) end
   local more = why.message ~= err.message and "; " .. why.message or ""
-  error_.raise { kind = "stopped", message = ("%s: %s%s; whether it took effect is not known yet")
-    :format(spec.name, err.message, more) }
+  run:halt(error_.new { kind = "stopped",
+    message = ("%s: %s%s; whether it took effect is not known yet"):format(spec.name, err.message,
+      more) })
 end
 
 ---Sees to what a failed creation may have left: it is removed, or was refused, so that nothing is
@@ -123,7 +126,7 @@ local function clean(run, spec, token, err)
   if error_.halts(err) or not spec.ledger then return end
   if spec.unmake then
     local ok, why = scope.cleanup(function() spec.unmake(token) end)
-    if not ok then stop_in_doubt(spec, why, err) end
+    if not ok then stop_in_doubt(run, spec, why, err) end
     return
   elseif error_.is(err, "cancelled") then
     return -- the ledger has the intent
@@ -131,19 +134,20 @@ local function clean(run, spec, token, err)
     run.store:ledger_gone(token)
     return
   end
-  stop_in_doubt(spec, err, err)
+  stop_in_doubt(run, spec, err, err)
 end
 
 ---Records that an operation failed, and raises its error.
 local function fail(run, spec, key, err, seconds)
   err = error_.from(err)
-  if error_.halts(err) then error(err, 0) end
+  if error_.halts(err) then run:halt(err) end
   err.step = err.step or spec.name
   err.op = err.op or key
   note_standing(run, spec, err)
   local kept = secret.redact_fields(error_.plain(err))
   run.store:op_outcome(run.id, key, false, json.encode(kept, BYTES))
   emit(run, spec, "op.fail", key, { seconds = seconds, error = error_.plain(err) })
+  cancel_.after_operation(scope.state(), error_.is(err, "cancelled"))
   error(err, 0)
 end
 
@@ -178,6 +182,7 @@ local function perform(run, spec, key, row, prepared)
     note_standing(run, spec)
     emit(run, spec, "op.done", key,
       { seconds = seconds, detail = spec.detail and spec.detail(result) })
+    cancel_.after_operation(state, false)
     return result
   end
   fail(run, spec, key, result, seconds)
@@ -189,7 +194,7 @@ local function begin(run, spec, key, digest, args)
   local ok, prepared = true, nil
   if spec.prepare then
     ok, prepared = xpcall(spec.prepare, with_traceback, token_of(run, key, 0))
-    if not ok and error_.halts(prepared) then error(prepared, 0) end
+    if not ok and error_.halts(prepared) then run:halt(prepared) end
   end
   intend(run, key, spec, digest, args)
   if not ok then fail(run, spec, key, prepared, 0) end
@@ -197,8 +202,7 @@ local function begin(run, spec, key, digest, args)
 end
 
 ---Returns the recorded outcome, or raises it.
-local function replay(run, spec, row, key)
-  touch(run, spec, scope.state())
+local function recorded(run, spec, row, key)
   if row.state == "failed" then
     local err = error_.new(json.decode(row.error, BYTES))
     note_standing(run, spec, err)
@@ -215,6 +219,18 @@ local function replay(run, spec, row, key)
   return result
 end
 
+---Takes an outcome from the journal. A cancel meanwhile waits until the recipe has it.
+local function replay(run, spec, row, key)
+  local state = scope.state()
+  touch(run, spec, state)
+  state.replaying = true
+  local ok, result = xpcall(recorded, error_.from, run, spec, row, key)
+  state.replaying = nil
+  cancel_.come(state)
+  if not ok then error(result, 0) end
+  return result
+end
+
 ---The first operation without an outcome of an aborting run, or of a task that another one's
 ---decision cancelled: what an interrupted one made is removed, or taken over so that it can be
 ---undone; then the recipe gets a `cancelled` error.
@@ -223,10 +239,11 @@ local function cancel(run, spec, row, key, digest, args, err)
   local look = row and (spec.unmake or spec.settle)
   local state = scope.state()
   local outer, doomed = state.operation, state.doomed
-  state.operation, state.doomed = { key = key, token = token, name = spec.name }, nil
+  state.operation = { key = key, token = token, name = spec.name }
+  state.doomed, state.due = nil, nil
   local ok, found = scope.cleanup(function() return look and look(token) end)
   state.operation = outer
-  if not ok then stop_in_doubt(spec, found, err) end
+  if not ok then stop_in_doubt(run, spec, found, err) end
   if spec.unmake then found = nil end
   if not row then intend(run, key, spec, digest, args) end
   if found ~= nil and found ~= false then -- the next operation is the one to cancel
@@ -257,6 +274,7 @@ function op.call(spec)
     return spec.perform(token, nil, spec.prepare and spec.prepare(token))
   end
 
+  cancel_.check(state)
   local key = next_key(state)
   local args = json.encode(secret.seal(spec.args or {}), BYTES)
   local digest = crypto.sha256(args)
@@ -265,7 +283,7 @@ function op.call(spec)
     check_course(run, row, spec, digest, args, key)
     if row.state ~= "intent" then
       if row.state == "failed" and row.error:find('"kind":"cancelled"', 1, true) then
-        state.doomed = nil -- it was cancelled here: what follows is its cleanup
+        state.doomed, state.due = nil, nil -- it was cancelled here: what follows is its cleanup
       end
       return replay(run, spec, row, key)
     end
@@ -319,9 +337,7 @@ function op.ensure(body, cleanup)
     if err.undone == nil then err.undone = true end
     error(err, 0)
   end
-  if state.cancelled and not state.cleanup then
-    error_.raise { kind = "cancelled", message = "another task of the block decided" }
-  end
+  cancel_.after_cleanup(state)
   return table.unpack(result, 2, result.n)
 end
 

@@ -6,6 +6,7 @@
 local task = require "rt.task"
 local timer = require "rt.timer"
 local error_ = require "kiln.error"
+local cancel = require "kiln.run.cancel"
 
 local scope = {}
 
@@ -20,9 +21,12 @@ local scope = {}
 ---@field cancelled? boolean it was cancelled while it cleaned up
 ---@field ensured? boolean what runs is undone by the block around it when that fails
 ---@field operation? table the operation whose `perform` runs; calls inside it are part of it
----@field doomed? boolean the journal says that this task was cancelled: its first operation without
----  an outcome is where that happened
 ---@field loading? { dir: string } a recipe's file is being loaded: nothing may touch the world
+---@field doomed? boolean the journal says that this task was cancelled: where the journal has the
+---  place, or at its first operation without an outcome
+---@field due? boolean it is to be cancelled when it has come to all that the journal has of it
+---@field replaying? boolean it takes an outcome from the journal
+---@field interrupted? boolean it was cancelled in an operation
 ---@field choices? integer blocks whose first task decides, begun so far
 
 ---Gives the running task's record.
@@ -58,6 +62,7 @@ local function child_state(parent)
     path = child_path(parent), children = 0,
     run = parent.run, step = parent.step, operation = parent.operation, cleanup = parent.cleanup,
     within_cleanup = parent.cleanup, ensured = parent.ensured,
+    due = not parent.cleanup and parent.due or nil,
   }
 end
 
@@ -66,23 +71,15 @@ local records = setmetatable({}, { __mode = "k" }) -- of the tasks that run
 local function start(state, body, ...)
   local child = task.spawn(function(...)
     task.locals().scope = state
+    cancel.come(state)
     return body(...)
   end, ...)
   records[child] = state
   return child
 end
 
----Cancels a task, once. One that cleans up ends that first, unless the run ends where it is.
-local function cancel(child, cause)
-  local state = records[child] or {}
-  state.doomed = nil
-  if error_.halts(cause) then
-    child:cancel(cause)
-  elseif state.cleanup and not state.within_cleanup then
-    state.cancelled = true
-  else
-    child:cancel(error_.new { kind = "cancelled", message = "another task of the block decided" })
-  end
+local function cancel_task(child, cause)
+  cancel.task(child, records[child], cause)
 end
 
 ---Which task of a block decided: what the journal says, or the first one to come, which is written
@@ -98,6 +95,7 @@ end
 local function choice_of(parent)
   local run = not parent.operation and parent.run or nil
   if not run then return { replayed = false } end
+  cancel.check(parent)
   parent.choices = (parent.choices or 0) + 1
   local key = parent.path .. "!" .. parent.choices
   local made = run:chosen(key)
@@ -134,7 +132,7 @@ local function cancel_others(children, choice, halt)
   local replayed = choice.replayed and not halt
   for _, other in ipairs(children) do
     local state = records[other] or {}
-    if other ~= task.current() and (not replayed or state.doomed) then cancel(other, halt) end
+    if other ~= task.current() and (not replayed or state.doomed) then cancel_task(other, halt) end
   end
 end
 
@@ -152,7 +150,7 @@ local function join_all(children, failures)
       local woken, cause = pcall(child.join, child)
       if woken then break end
       failures.first = failures.first or cause
-      for _, other in ipairs(children) do cancel(other, cause) end
+      for _, other in ipairs(children) do cancel_task(other, cause) end
     end
   end
   return failures.first
@@ -163,7 +161,7 @@ end
 local function to_begin(state, failures)
   if not failures.first then return true end
   if error_.halts(failures.first) or state.operation or not state.run then return false end
-  state.doomed = true
+  state.doomed, state.due = true, true
   return state.run:began(state.path)
 end
 
@@ -184,6 +182,8 @@ local function start_all(states, guarded, bodies, at_once, failures)
         if to_begin(states[index], failures) then
           task.locals().scope = states[index]
           records[task.current()] = states[index]
+          if failures.first then pcall(timer.sleep, 0) end -- a cancel that was for the one before
+          cancel.come(states[index])
           guarded(index, bodies[index])
         end
       end
@@ -231,7 +231,7 @@ local function run_all(bodies, at_once)
   children = start_all(states, guarded, bodies, at_once, failures)
   local err = join_all(children, failures)
   if err then
-    if error_.is(err, "cancelled") then parent.doomed = nil end
+    if error_.is(err, "cancelled") then parent.doomed, parent.due = nil, nil end
     error(err, 0)
   end
   if choice.replayed then -- the others were cancelled for it
@@ -263,7 +263,7 @@ end
 ---Runs bodies until the first ends, or the one that the journal names.
 local function contest(parent, bodies, choice)
   local states = states_of(parent, #bodies, choice)
-  local children, winner, halt = {}, nil, nil
+  local children, failures, winner, halt = {}, {}, nil, nil
   for index, body in ipairs(bodies) do
     children[index] = start(states[index], function()
       local ok, value = xpcall(body, caught)
@@ -272,7 +272,7 @@ local function contest(parent, bodies, choice)
       if not ok and error_.halts(value) then
         halt = value -- of one that lost, too: it could not clean up
         if winner then return end
-      elseif winner then
+      elseif winner or failures.first then -- a cancel from outside decides nothing
         return
       else
         local decided, mine = xpcall(decide, error_.from, choice, index, not ok and value)
@@ -287,7 +287,7 @@ local function contest(parent, bodies, choice)
       cancel_others(children, choice, halt)
     end)
   end
-  local err = join_all(children, {})
+  local err = join_all(children, failures)
   if halt or err then error(halt or err, 0) end
   return winner
 end
@@ -327,7 +327,7 @@ function scope.race(bodies)
   local parent = begin "scope.race"
   local winner = contest(parent, bodies, choice_of(parent))
   if not winner.ok then
-    if error_.is(winner.value, "cancelled") then parent.doomed = nil end
+    if error_.is(winner.value, "cancelled") then parent.doomed, parent.due = nil, nil end
     error(winner.value, 0)
   end
   return winner.value, winner.index
@@ -359,7 +359,7 @@ function scope.within(seconds, body, what)
     }
   end
   if not winner.ok then
-    if error_.is(winner.value, "cancelled") then parent.doomed = nil end
+    if error_.is(winner.value, "cancelled") then parent.doomed, parent.due = nil, nil end
     error(winner.value, 0)
   end
   return winner.value

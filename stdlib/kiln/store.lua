@@ -230,13 +230,17 @@ function Store:sources(run)
   return texts
 end
 
----Tells whether a task has operations or blocks, itself or below: "/6#1", "/6!1", "/6/2#1".
+---Lists the keys of a task's operations and blocks, its own and those below: "/6#1", "/6!1",
+---"/6/2#1".
 ---@param run string
 ---@param path string
----@return boolean
-function Store:op_below(run, path)
-  return #exec(self, "SELECT 1 FROM ops WHERE run = ?1 AND key >= ?2 AND key < ?3 LIMIT 1", run,
-    path .. "!", path .. "0") > 0
+---@return string[]
+function Store:op_keys_below(run, path)
+  local rows = exec(self, "SELECT key FROM ops WHERE run = ?1 AND key >= ?2 AND key < ?3", run,
+    path .. "!", path .. "0")
+  local keys = {}
+  for index, row in ipairs(rows) do keys[index] = row.key end
+  return keys
 end
 
 ---Gives an operation's row: name, class, digest, state "intent"|"done"|"failed", result, error.

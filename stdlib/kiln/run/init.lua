@@ -164,6 +164,7 @@ local function conduct(self, loaded, entry)
   end, error_.from)
   if ok then ok, result = execute(self, loaded.module[entry]) end
   provider.close(self)
+  if ok and self.halted then ok, result = false, self.halted end -- the recipe caught it
   if not ok then result = error_.from(result) end
   local status = classify(self, ok, result)
   local err = not ok and secret.redact_fields(error_.from(result)) or nil

@@ -83,7 +83,7 @@ end
 ---@return boolean cancel
 function Run:checkpoint()
   self:check_stop()
-  if self.diverged then error(self.diverged, 0) end
+  if self.halted then error(self.halted, 0) end
   if self.store.broken then error(self.store.broken, 0) end
   if self.edited then -- its course has been the journal's up to here: from now on it is the recipe
     self.store:together(function()
@@ -124,31 +124,39 @@ end
 ---@param message string
 ---@param lines? string[] what differs
 function Run:diverge(key, message, lines)
-  self.diverged = error_.new {
+  self:halt(error_.new {
     kind = "diverged", key = key, output = lines and table.concat(lines, "\n"),
     message = ("recipe diverged at operation %s: %s; nothing was done"):format(key, message),
-  }
-  error(self.diverged, 0)
+  })
+end
+
+---Ends the run with an error that leaves everything as it is, also when the recipe catches that:
+---whatever it asks for next raises it again, and the run ends with it.
+---@param err kiln.Error
+function Run:halt(err)
+  self.halted = self.halted or err
+  error(err, 0)
 end
 
 ---Tells whether the journal has anything of a task.
 ---@param path string
 ---@return boolean
 function Run:began(path)
-  return self.store:op_below(self.id, path)
+  return #self.store:op_keys_below(self.id, path) > 0
 end
 
----Tells which task of a block the journal says decided.
+---Tells which task of a block the journal says decided, or where a task was cancelled.
 ---@param key string
----@return integer? index
+---@return integer|string? index
 function Run:chosen(key)
   local row = self.store:op(self.id, key)
   return row and row.state == "done" and json.decode(row.result) or nil
 end
 
----Writes down which task of a block decided, before the others are cancelled.
+---Writes down which task of a block decided, before the others are cancelled, or where one of these
+---was cancelled.
 ---@param key string
----@param index integer
+---@param index integer|string
 function Run:choose(key, index)
   self.store:together(function()
     if not self.store:op(self.id, key) then
@@ -200,8 +208,7 @@ end
 ---@param failures kiln.Error[] each with the key of its operation
 function Run:leave_open(failures)
   for _, failure in ipairs(failures) do self.store:ops_retry(self.id, failure.op) end
-  self.stopping = true -- whoever catches this does nothing more
-  error_.raise { kind = "stopped", message = failures[1].message }
+  self:halt(error_.new { kind = "stopped", message = failures[1].message })
 end
 
 ---Undoes in reverse; tells in the error what could not be undone. What failed and may succeed
