@@ -1,4 +1,4 @@
-// rt.tcp: tells whether a TCP port answers.
+// rt.tcp: tells whether a TCP port answers, what a name stands for.
 #include "prim/prims.h"
 
 #include "bridge/fail.h"
@@ -6,6 +6,8 @@
 #include "bridge/opts.h"
 #include "io/dial.h"
 
+#include <arpa/inet.h>
+#include <netdb.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -91,7 +93,83 @@ static int tcp_reach(lua_State *L)
     return kl_op_wait(L, &self->op);
 }
 
-static const luaL_Reg tcp_functions[] = {{"reach", tcp_reach}, {NULL, NULL}};
+typedef struct look_up_op {
+    kl_op op;
+    uv_getaddrinfo_t request; // holds a reference until it has ended
+    char name[256];
+    kl_failure failure;
+} look_up_op;
+
+static void look_up_cancel(kl_op *op)
+{
+    uv_cancel((uv_req_t *)&((look_up_op *)op)->request);
+}
+
+static void look_up_free(kl_op *op)
+{
+    look_up_op *self = (look_up_op *)op;
+    if (self->request.addrinfo != NULL)
+        uv_freeaddrinfo(self->request.addrinfo);
+    self->request.addrinfo = NULL;
+}
+
+static void looked_up(uv_getaddrinfo_t *request, int status, struct addrinfo *found)
+{
+    look_up_op *self = request->data;
+    (void)found; // the request keeps it
+    if (status != 0)
+        kl_failure_set(&self->failure,
+                       status == UV_EAI_NONAME || status == UV_EAI_NODATA ? "not_found"
+                                                                          : "unreachable",
+                       status, "%s: %s", self->name, uv_strerror(status));
+    kl_op_settle(&self->op);
+    kl_op_drop(&self->op);
+}
+
+static int look_up_push(lua_State *L, kl_op *op)
+{
+    const look_up_op *self = (look_up_op *)op;
+    if (kl_failed(&self->failure))
+        return kl_fail(L, &self->failure);
+    const char *name = self->request.addrinfo->ai_canonname;
+    lua_createtable(L, 0, 1);
+    lua_pushstring(L, name != NULL ? name : self->name);
+    lua_setfield(L, -2, "canonical");
+    return 1;
+}
+
+static const kl_op_class look_up_class = {"tcp.look_up", look_up_cancel, look_up_push,
+                                          look_up_free};
+
+static int tcp_look_up(lua_State *L)
+{
+    size_t length;
+    const char *name = luaL_checklstring(L, 1, &length);
+    luaL_argcheck(L, length < sizeof((look_up_op *)0)->name, 1, "the name is too long");
+    look_up_op *self = kl_op_new(L, sizeof *self, &look_up_class);
+    struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_CANONNAME};
+    memcpy(self->name, name, length + 1);
+    self->request.data = kl_op_hold(&self->op);
+    int rc = uv_getaddrinfo(kl_loop(L), &self->request, looked_up, self->name, NULL, &hints);
+    if (rc != 0)
+        looked_up(&self->request, rc, NULL);
+    return kl_op_wait(L, &self->op);
+}
+
+static int tcp_address(lua_State *L)
+{
+    const char *text = luaL_checkstring(L, 1);
+    unsigned char address[sizeof(struct in6_addr)];
+    char shown[INET6_ADDRSTRLEN];
+    int family = strchr(text, ':') != NULL ? AF_INET6 : AF_INET;
+    if (inet_pton(family, text, address) != 1)
+        return 0;
+    lua_pushstring(L, inet_ntop(family, address, shown, sizeof shown));
+    return 1;
+}
+
+static const luaL_Reg tcp_functions[] = {
+    {"reach", tcp_reach}, {"look_up", tcp_look_up}, {"address", tcp_address}, {NULL, NULL}};
 
 KL_PRIM(tcp)
 {

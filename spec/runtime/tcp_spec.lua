@@ -31,6 +31,25 @@ describe("rt.tcp", function()
     assert.is_true(timer.now() - before < 2)
   end)
 
+  it("looks names up, and says which have no address", function()
+    assert.equal("localhost", assert(tcp.look_up "localhost").canonical)
+    local found, err = tcp.look_up "no-such.invalid"
+    assert.is_nil(found)
+    assert.is_true(err.kind == "not_found" or err.kind == "unreachable") -- no name server, perhaps
+    assert.matches("no-such.invalid: ", err.message, 1, true)
+    local looking = task.spawn(tcp.look_up, "other.invalid")
+    timer.sleep(0)
+    looking:cancel()
+    looking:join()
+  end)
+
+  it("writes addresses in one form", function()
+    assert.equal("2001:db8::1", tcp.address "2001:DB8:0:0::1")
+    assert.equal("192.0.2.1", tcp.address "192.0.2.1")
+    assert.is_nil(tcp.address "192.0.2")
+    assert.is_nil(tcp.address "web")
+  end)
+
   it("raises for wrong options", function()
     assert.has_error(function() tcp.reach { host = "h" } end)
     assert.has_error(function() tcp.reach { host = "h", port = 1, tiemout = 1 } end)

@@ -1,4 +1,5 @@
 ---Every case is also given to OpenSSH itself: `ssh -G` must say the same.
+local ssh_g = require "spec.support.ssh_g"
 local sshd = require "spec.support.sshd"
 local fs = require "rt.fs"
 local proc = require "rt.proc"
@@ -10,61 +11,21 @@ describe("kiln.ssh.config", function()
   lazy_setup(function() dir = assert(fs.temp_dir()) end)
   lazy_teardown(function() assert(fs.remove(dir, { recursive = true })) end)
 
-  ---What OpenSSH makes of the file, by keyword.
-  local function openssh(host)
-    local done = assert(proc.run { argv = { "ssh", "-G", "-F", dir .. "/config", host } })
-    assert.equal(0, done.code, done.err)
-    local out = { identityfile = {}, certificatefile = {} }
-    for keyword, value in done.out:gmatch("(%S+) ([^\n]*)\n") do
-      if type(out[keyword]) == "table" then
-        table.insert(out[keyword], value)
-      else
-        out[keyword] = value
-      end
-    end
-    return out
-  end
-
-  local function expanded(list)
-    local home, out = proc.getenv "HOME", {}
-    for _, path in ipairs(list) do
-      path = path:gsub("^~/", home .. "/")
-      if not path:find("_sk$") and not path:find("id_xmss") and not path:find("id_dsa")
-        and path ~= "none" then
-        out[#out + 1] = path
-      end
-    end
-    return out
-  end
-
-  local function jumps_as_text(jumps)
-    local out = {}
-    for _, jump in ipairs(jumps) do
-      out[#out + 1] = (jump.user and jump.user .. "@" or "") .. jump.host
-        .. (jump.port and ":" .. jump.port or "")
-    end
-    return #out > 0 and table.concat(out, ",") or nil
-  end
-
   ---Resolves by both and compares.
   local function both(host, text)
     sshd.write(dir .. "/config", text:gsub("DIR", dir) .. "")
-    local ours, theirs = config.resolve(host, { file = dir .. "/config" }), openssh(host)
-    assert.equal(theirs.hostname, ours.host)
-    assert.equal(theirs.user, ours.user)
-    assert.equal(tonumber(theirs.port), ours.port)
-    assert.same(expanded(theirs.identityfile), ours.identity_files)
-    assert.same(expanded(theirs.certificatefile), ours.certificate_files)
-    assert.equal(theirs.identitiesonly == "yes", ours.identities_only)
-    assert.equal(theirs.hostkeyalias, ours.host_key_alias)
-    local jumps = theirs.proxyjump and theirs.proxyjump:gsub("[%[%]]", "") -- around addresses
-    assert.equal(jumps ~= "none" and jumps or nil, jumps_as_text(ours.jumps))
-    local known = {}
-    for path in (theirs.userknownhostsfile .. " " .. theirs.globalknownhostsfile):gmatch("%S+") do
-      known[#known + 1] = path
-    end
-    assert.same(expanded(known), ours.known_hosts)
+    local ours = config.resolve(host, { file = dir .. "/config" })
+    local said = assert(ssh_g.ask(dir .. "/config", host))
+    assert.same({}, ssh_g.differences(said, ours, host))
     return ours
+  end
+
+  local function refuses(kind, host, text)
+    sshd.write(dir .. "/config", text)
+    local ok, err = pcall(config.resolve, host, { file = dir .. "/config" })
+    assert.is_false(ok, text)
+    assert.equal(kind, err.kind, err.message)
+    return err.message
   end
 
   it("has OpenSSH's defaults for an empty file and a host with capitals", function()
@@ -163,20 +124,46 @@ Host ho*
     assert.equal("invalid", err.kind)
   end)
 
-  it("honours Match all, skips every other Match and says so", function()
+  it("honours Match, but runs no program for it, and says so where it matters", function()
     local ours = both("host", "Host other\n  Port 1\nMatch all\n  Port 2\n")
     assert.equal(2, ours.port)
     assert.same({}, ours.notes)
-    sshd.write(dir .. "/config", "Match host host exec \"true\"\n  Port 3\nHost *\n  Port 4\n")
-    ours = config.resolve("host", { file = dir .. "/config" })
-    assert.equal(4, ours.port)
-    assert.matches("config:1: 'Match host host exec true' was skipped", ours.notes[1], 1, true)
+    local text = "Match host host exec \"true\"\n  Port 3\nHost *\n  Port 4\n"
+    assert.matches("config:1: Match exec runs a program", refuses("unsupported", "host", text), 1,
+      true)
+    assert.equal(4, both("elsewhere", text).port)
+    assert.equal(5, both("host", "Match !host host exec true\n  Port 3\nHost *\n  Port 5\n").port)
   end)
 
-  it("ignores keywords that it does not need", function()
-    both("host", "ForwardAgent yes\nServerAliveInterval 5\nSendEnv LANG LC_*\nCompression yes")
-    sshd.write(dir .. "/config", "FutureKeyword x y z\nPort 5\n")
-    assert.equal(5, config.resolve("host", { file = dir .. "/config" }).port)
+  it("notes once what has an effect on ssh and none on kiln, and nothing else", function()
+    local quiet = both("host", "ForwardAgent no\nServerAliveInterval 5\nSendEnv LANG LC_*\n"
+      .. "Compression yes\nStrictHostKeyChecking ask\nControlMaster auto\nVisualHostKey yes\n")
+    assert.same({}, quiet.notes)
+    local ours = both("host", "BindAddress 127.0.0.2\nHost other\n  ForwardAgent yes\nHost *\n"
+      .. "  StrictHostKeyChecking no\n  LocalForward 1 a:2\n  LocalForward 3 b:4\nMatch final\n")
+    local path = dir .. "/config"
+    assert.same({
+      path .. ":1: kiln does not honour 'bindaddress 127.0.0.2'",
+      path .. ":5: kiln does not honour 'stricthostkeychecking no'",
+      path .. ":6: kiln does not honour 'localforward 1 a:2'",
+    }, ours.notes)
+  end)
+
+  it("refuses an unknown keyword, as ssh does, unless IgnoreUnknown names it", function()
+    assert.matches("config:1: 'futurekeyword' is no keyword of ssh_config", refuses("invalid", "x",
+      "FutureKeyword x y z\nPort 5\n"), 1, true)
+    assert.equal(5, both("x", "IgnoreUnknown Fu*,Other\nFutureKeyword x y z\nPort 5\n").port)
+  end)
+
+  it("refuses a user's own file that others may write", function()
+    local home = dir .. "/home"
+    assert(fs.mkdir(home .. "/.ssh", { parents = true }))
+    assert(fs.write(home .. "/.ssh/config", "Port 5\n", { mode = "0666" }))
+    local ok, err = pcall(config.resolve, "x", { home = home })
+    assert.is_false(ok)
+    assert.matches("others may write this file", err.message, 1, true)
+    assert(fs.write(home .. "/.ssh/config", "Port 5\n", { mode = "0600" }))
+    assert.equal(5, config.resolve("x", { home = home }).port)
   end)
 
   it("expands tokens and variables of paths", function()
@@ -216,20 +203,11 @@ Host ho*
       ["\nPort x"] = "config:2: 'x' is no port", ["Port 70000"] = "is no port",
       ['User "open'] = "config:1: a quote is not closed", ["User"] = "'user' needs a value",
       ["IdentitiesOnly maybe"] = "neither yes nor no", ["ProxyJump a b"] = "is not of the form",
+      ["Match host"] = "needs an argument", ["Match planet x"] = "is no condition of Match",
     } do
-      sshd.write(dir .. "/config", text)
-      local ok, err = pcall(config.resolve, "x", { file = dir .. "/config" })
-      assert.is_false(ok, text)
-      assert.equal("invalid", err.kind)
-      assert.matches(said, err.message, 1, true)
+      assert.matches(said, refuses("invalid", "x", text), 1, true)
     end
-    sshd.write(dir .. "/config", "ProxyCommand nc %h %p")
-    local ok, err = pcall(config.resolve, "x", { file = dir .. "/config" })
-    assert.is_false(ok)
-    assert.equal("unsupported", err.kind)
-    assert.matches("use ProxyJump", err.message, 1, true)
-    sshd.write(dir .. "/config", "ProxyJump bastion\nProxyCommand nc %h %p")
-    assert.equal("bastion", config.resolve("x", { file = dir .. "/config" }).jumps[1].host)
+    assert.equal("bastion", both("x", "ProxyJump bastion\nProxyCommand nc %h %p").jumps[1].host)
   end)
 
   it("is empty where there is no file", function()

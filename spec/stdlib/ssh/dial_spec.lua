@@ -126,6 +126,62 @@ describe("kiln.ssh.connect, by the user's files,", function()
     assert.matches("not the pinned", raised("host_key", options { key = server.key }))
   end)
 
+  it("trusts no key that RevokedHostKeys has, and no host without that file", function()
+    config(("  RevokedHostKeys %s/.ssh/revoked\n"):format(home))
+    write("known_hosts", known "*")
+    write("revoked", "# none yet\n")
+    assert_works(options { key = server.key })
+    write("revoked", server.host_key .. "\n")
+    local log = #server:log()
+    assert.matches("revoked revokes the only known key of web", raised("host_key",
+      options { key = server.key }), 1, true)
+    assert.matches("revokes", raised("host_key", options {
+      key = server.key, host_key = server.host_key,
+    }), 1, true)
+    assert.equal(log, #server:log())
+    assert(fs.remove(home .. "/.ssh/revoked"))
+    assert.matches("without that file no host is trusted", raised("host_key",
+      options { key = server.key }), 1, true)
+    local _, public = server:keygen("revoke" .. math.random(1 << 40), "-t ed25519")
+    write("one.pub", public .. "\n")
+    sshd.output(("ssh-keygen -q -k -f %s/.ssh/revoked %s/.ssh/one.pub"):format(home, home))
+    assert.matches("is a key revocation list", raised("unsupported",
+      options { key = server.key }), 1, true)
+  end)
+
+  it("takes user@host and ssh://user@host:port", function()
+    local target = ("%s@%s"):format(server.user, server.host)
+    local given = { key = server.key, host_key = server.host_key, within = 30 }
+    given.host, given.port = target, server.port
+    assert_works(given)
+    given.host, given.port = ("ssh://%s:%d"):format(target, server.port), nil
+    assert_works(given)
+    given.host = given.host .. "/"
+    assert_works(given)
+    write("known_hosts", known "*")
+    assert_works { host = given.host, key = server.key, within = 30,
+      config = home .. "/.ssh/absent", known_hosts = home .. "/.ssh/known_hosts" }
+    given.host = "ssh://nobody:0"
+    raised("invalid", given)
+  end)
+
+  it("says on standard error, once, what of the files it does not honour", function()
+    key("id_ed25519", "-t ed25519")
+    config "  ForwardAgent yes\nHost *\n  IdentityAgent none\n"
+    write("known_hosts", known "*")
+    local done = run(by_name .. by_name:gsub("local ok", "ok"), "$KILN", { SSH_AUTH_SOCK = "" })
+    assert.equal("yes\nyes\n", done.out, done.err)
+    assert.equal(("kiln: warn: %s/.ssh/config:5: kiln does not honour 'forwardagent yes'\n"):format(
+      home), done.err)
+  end)
+
+  it("refuses ProxyCommand with the line that gives it", function()
+    config "  ProxyCommand nc %h %p\n"
+    write("known_hosts", known "*")
+    assert.matches("config:5: ProxyCommand", raised("unsupported", options { key = server.key }), 1,
+      true)
+  end)
+
   it("tries the identity files in turn and says which ones it tried", function()
     key("good", "-t rsa -b 2048")
     write("stranger", (server:keygen("stranger" .. math.random(1 << 40), "-t ecdsa")))
@@ -232,6 +288,24 @@ describe("kiln.ssh.connect, by the user's files,", function()
       assert(fs.remove(home .. "/.ssh/id"))
       config(("  IdentityFile %s/.ssh/id\n  IdentitiesOnly yes\n  IdentityAgent %s\n"):format(
         home, socket))
+      assert_works(options())
+    end)
+
+    it("signs with the one key whose public half IdentityFile names", function()
+      local _, wanted = key("wanted", "-t ed25519")
+      for index = 1, 7 do -- more than sshd's MaxAuthTries
+        local name = "other" .. index
+        write(name, (server:keygen(name .. math.random(1 << 40), "-t ed25519")))
+        load(name)
+      end
+      load "wanted"
+      assert(fs.remove(home .. "/.ssh/wanted"))
+      config(("  IdentityFile %s/.ssh/wanted.pub\n  IdentitiesOnly yes\n  IdentityAgent %s\n")
+        :format(home, socket))
+      local session <close> = ssh.connect(options())
+      assert.same({}, session.notes)
+      write("named.pub", wanted .. "\n") -- without IdentitiesOnly it comes first
+      config(("  IdentityFile %s/.ssh/named.pub\n  IdentityAgent %s\n"):format(home, socket))
       assert_works(options())
     end)
 

@@ -1,15 +1,14 @@
 ---What the user's ssh_config says of a host: `~/.ssh/config`, then `/etc/ssh/ssh_config`; the first
----value of a keyword wins (ssh_config(5)).
+---value of a keyword wins (ssh_config(5)). Equal to what `ssh -G` says, or an error.
 local proc = require "rt.proc"
+local config_canonical = require "kiln.ssh.config_canonical"
 local config_file = require "kiln.ssh.config_file"
+local config_jump = require "kiln.ssh.config_jump"
+local config_words = require "kiln.ssh.config_words"
 local error_ = require "kiln.error"
+local keywords = require "kiln.ssh.config_keywords"
 
 local config = {}
-
----@class kiln.ssh.Jump
----@field host string
----@field user? string
----@field port? integer
 
 ---@class kiln.ssh.HostConfig
 ---@field alias string the name that was asked for
@@ -21,8 +20,12 @@ local config = {}
 ---@field identities_only boolean keys of the agent only if they are among the files'
 ---@field identity_agent? string path of the agent's socket; nil: none
 ---@field jumps kiln.ssh.Jump[] hosts to go through, the nearest first
+---@field proxy_command? string shell text of ProxyCommand, its tokens not expanded
+---@field proxy_place? string "file:line" of it
 ---@field known_hosts string[] paths, the user's files first
+---@field revoked_host_keys? string path of the keys that no host may show
 ---@field host_key_alias? string name that known_hosts has instead of the host's
+---@field tokens table<string, string> what "%h" and the like stand for, by letter
 ---@field notes string[] what was left out
 
 ---Keys that OpenSSH tries without being told (ssh(1), IdentityFile), less what libssh2 cannot use.
@@ -34,43 +37,9 @@ local function invalid(place, text, ...)
   error_.raise { kind = "invalid", message = ("%s: %s"):format(place, text:format(...)) }
 end
 
-local function flag(word, place)
-  local value = ({ yes = true, ["true"] = true, no = false, ["false"] = false })[word:lower()]
-  if value == nil then invalid(place, "'%s' is neither yes nor no", word) end
-  return value
-end
+local function flag(word) return word:lower() == "yes" or word:lower() == "true" end
 
-local function port_of(word, place)
-  local port = word:find("^%d+$") and math.tointeger(tonumber(word))
-  if not port or port < 1 or port > 65535 then invalid(place, "'%s' is no port", word) end
-  return port
-end
-
----Reads "[user@]host[:port]" or "ssh://…"; an IPv6 address with a port stands in brackets.
----@param text string
----@param place? string for the error
----@return kiln.ssh.Jump
-function config.parse_jump(text, place)
-  local rest = text:gsub("^ssh://", ""):gsub("/$", "")
-  local user, where = rest:match("^(.*)@([^@]*)$")
-  where = where or rest
-  local host, port = where:match("^%[([^%]]+)%]:?(%d*)$")
-  if not host then host, port = where:match("^([^:%s]+):?(%d*)$") end
-  if not host and where:find("^[%x:.]+$") then host, port = where, "" end
-  if not host or user == "" then
-    invalid(place or "ssh", "'%s' is not of the form [user@]host[:port]", text)
-  end
-  return { host = host, user = user, port = port ~= "" and port_of(port, place or text) or nil }
-end
-
-local function parse_jumps(text, place)
-  if text:lower() == "none" then return {} end
-  local jumps = {}
-  for one in text:gmatch("[^,]+") do
-    jumps[#jumps + 1] = config.parse_jump(one:match("^%s*(.-)%s*$"), place)
-  end
-  return jumps
-end
+local function number(word) return math.tointeger(tonumber(word)) end
 
 local function once(name, read)
   return function(found, words, rest, place)
@@ -79,7 +48,13 @@ local function once(name, read)
 end
 
 local function word(text) return text end
-local function all(_, _, words) return words end
+
+local function all(_, place, words)
+  for _, one in ipairs(words) do
+    if #words > 1 and one:lower() == "none" then invalid(place, "'none' stands alone") end
+  end
+  return words
+end
 
 local function each(name)
   return function(found, words)
@@ -92,38 +67,58 @@ local function each(name)
   end
 end
 
----ProxyJump and ProxyCommand: the first of both counts.
-local function proxy(name)
-  return function(found, _, rest, place)
-    if found.proxyjump or found.proxycommand then return end
-    found[name] = name == "proxyjump" and parse_jumps(rest, place) or rest
-  end
+---ProxyJump and ProxyCommand: the first of both counts, but a command comes after "ProxyJump none".
+local function proxy_jump(found, _, rest, place)
+  local jumps = config_jump.list(rest, place)
+  if not found.proxyjump and not found.proxycommand then found.proxyjump = jumps end
+end
+
+local function proxy_command(found, _, rest, place)
+  if found.proxycommand or (found.proxyjump and #found.proxyjump > 0) then return end
+  found.proxycommand, found.proxy_place = rest:gsub("^[ \t=]+", ""), place
 end
 
 ---@type table<string, fun(found: table, words: string[], rest: string, place: string)>
-local keywords = {
+local honoured = {
   hostname = once("hostname", word),
   user = once("user", word),
-  port = once("port", port_of),
+  port = once("port", number),
   identityfile = each "identityfile",
   certificatefile = each "certificatefile",
   identitiesonly = once("identitiesonly", flag),
   identityagent = once("identityagent", word),
   userknownhostsfile = once("userknownhostsfile", all),
   globalknownhostsfile = once("globalknownhostsfile", all),
+  revokedhostkeys = once("revokedhostkeys", word),
   hostkeyalias = once("hostkeyalias", string.lower),
-  proxyjump = proxy "proxyjump",
-  proxycommand = proxy "proxycommand",
+  proxyjump = proxy_jump,
+  proxycommand = proxy_command,
+  ignoreunknown = once("ignoreunknown", word),
+  tag = once("tag", word),
+  canonicalizehostname = once("canonicalizehostname", string.lower),
+  canonicaldomains = once("canonicaldomains", all),
+  canonicalizemaxdots = once("canonicalizemaxdots", number),
+  canonicalizefallbacklocal = once("canonicalizefallbacklocal", flag),
+  canonicalizepermittedcnames = once("canonicalizepermittedcnames", all),
 }
 
----Expands `~`, `%` tokens and `${VARIABLE}` of a path (ssh_config(5), TOKENS).
+---Notes a line with an effect that kiln does not honour, the first of its keyword.
+local function note(found, keyword, rest, place)
+  local harmless = keywords.left_out[keyword]
+  if not harmless or found.noted[keyword] then return end
+  found.noted[keyword] = true
+  local value = rest:gsub('"', ""):gsub("^[ \t=]+", "")
+  for _, pattern in ipairs(harmless) do
+    if value:lower():find("^" .. pattern .. "$") then return end
+  end
+  local text = "%s: kiln does not honour '%s %s'"
+  found.notes[#found.notes + 1] = text:format(place, keyword, value)
+end
+
+---Expands `~`, tokens and `${VARIABLE}` of a path (ssh_config(5), TOKENS).
 local function expand(text, tokens, what)
-  local out = text:gsub("^~/", tokens.d .. "/"):gsub("%%(.)", function(letter)
-    if not tokens[letter] then
-      invalid(what, "kiln does not know the token %%%s in '%s'", letter, text)
-    end
-    return tokens[letter]
-  end)
+  local whole = text:gsub("^~/", "%%d/")
+  local out = config_words.expand(whole, tokens, what)
   return (out:gsub("%${([^}]*)}", function(name)
     local value = proc.getenv(name)
     if not value then invalid(what, "'%s' needs the environment variable %s", text, name) end
@@ -139,10 +134,11 @@ local function expand_all(list, tokens, what)
   return out
 end
 
+---What the tokens stand for (ssh_config(5), TOKENS). %C is another hash in each version of ssh.
 local function tokens_of(host, alias, found, home)
   local info = proc.info()
   return {
-    ["%"] = "%", h = host, n = alias, r = found.user or info.user, p = tostring(found.port or 22),
+    h = host, n = alias, r = found.user or info.user, p = tostring(found.port or 22),
     u = info.user, i = tostring(info.uid), l = info.host, L = info.host:match("^[^.]*"), d = home,
     k = found.hostkeyalias or alias,
   }
@@ -151,38 +147,64 @@ end
 ---The path of the agent's socket: IdentityAgent, else $SSH_AUTH_SOCK.
 local function agent_of(found, tokens)
   local said = found.identityagent or "SSH_AUTH_SOCK"
-  if said == "none" then return nil end
+  if said:lower() == "none" then return nil end
   if said == "SSH_AUTH_SOCK" then said = "$SSH_AUTH_SOCK" end
   local name = said:match("^%$([%w_]+)$")
   local path = name and proc.getenv(name) or not name and expand(said, tokens, "IdentityAgent")
   return path ~= "" and path or nil
 end
 
-local function result(alias, found, home, notes)
-  -- Names are compared and looked up in lower case; the alias stays as it was given.
-  local host = (found.hostname or alias):gsub("%%(.)", { h = alias, ["%"] = "%" }):lower()
-  local tokens = tokens_of(host, alias, found, home)
-  if found.proxycommand and found.proxycommand:lower() ~= "none" then
-    error_.raise { kind = "unsupported", message = ("ssh_config gives %s a ProxyCommand, which "
-      .. "kiln does not run; use ProxyJump"):format(alias) }
+---The jumps with their tokens expanded: those of ProxyCommand (ssh_config(5), TOKENS).
+local function jumps_of(found, tokens)
+  local own = { h = tokens.h, n = tokens.n, p = tokens.p, r = tokens.r }
+  local jumps = {}
+  for index, jump in ipairs(found.proxyjump or {}) do
+    jumps[index] = {
+      host = config_words.expand(jump.host, own, "ProxyJump"), port = jump.port,
+      user = jump.user and config_words.expand(jump.user, own, "ProxyJump"),
+    }
   end
+  return jumps
+end
+
+local function files_of(found, tokens)
   local known = expand_all(found.userknownhostsfile or default_known_hosts, tokens,
     "UserKnownHostsFile")
-  table.move(expand_all(found.globalknownhostsfile or default_global, tokens,
-    "GlobalKnownHostsFile"), 1, 8, #known + 1, known)
+  for _, path in ipairs(found.globalknownhostsfile or default_global) do
+    if path:lower() ~= "none" then known[#known + 1] = path:gsub("^~/", tokens.d .. "/") end
+  end
+  local revoked = found.revokedhostkeys
+  if revoked and revoked:lower() == "none" then revoked = nil end
+  return known, revoked and revoked:gsub("^~/", tokens.d .. "/")
+end
+
+local function result(alias, host, found, home)
+  local tokens = tokens_of(host, alias, found, home)
+  local known, revoked = files_of(found, tokens)
+  local command = found.proxycommand
+  if command and command:lower() == "none" then command = nil end
   return {
     alias = alias, host = host, user = tokens.r, port = found.port or 22,
     identity_files = expand_all(found.identityfile or default_identities, tokens, "IdentityFile"),
     certificate_files = expand_all(found.certificatefile or {}, tokens, "CertificateFile"),
     identities_only = found.identitiesonly or false,
     identity_agent = agent_of(found, tokens),
-    jumps = found.proxyjump or {}, known_hosts = known, host_key_alias = found.hostkeyalias,
-    notes = notes,
+    jumps = jumps_of(found, tokens), proxy_command = command, proxy_place = found.proxy_place,
+    known_hosts = known, revoked_host_keys = revoked, host_key_alias = found.hostkeyalias,
+    tokens = tokens, notes = found.notes,
   }
 end
 
----Resolves a host's name by the user's configuration.
----Raises `invalid` (with file and line), `unsupported` (ProxyCommand), `denied`, `io`.
+local function read(state, opts)
+  if opts.file then return config_file.read(state, opts.file, state.home .. "/.ssh") end
+  config_file.read(state, state.home .. "/.ssh/config", state.home .. "/.ssh", true)
+  config_file.read(state, "/etc/ssh/ssh_config", "/etc/ssh")
+end
+
+---Resolves a host's name by the user's configuration. What has an effect on `ssh` and none on kiln
+---is in `notes`.
+---Raises `invalid` and `unsupported` (with file and line), `denied`, `io`.
+---@async
 ---@param alias string as given to `ssh`, without a user
 ---@param opts? { file: string?, user: string?, port: integer?, home: string? } instead of both
 ---  usual files; what counts more than the files; home folder ($HOME)
@@ -190,18 +212,24 @@ end
 function config.resolve(alias, opts)
   opts = opts or {}
   local home = opts.home or proc.getenv "HOME" or "/"
-  local found, notes = { user = opts.user, port = opts.port }, {}
-  local reader = {
-    host = alias, home = home,
-    note = function(text) notes[#notes + 1] = text end,
+  local found = { user = opts.user, port = opts.port, notes = {}, noted = {} }
+  ---@type kiln.ssh.ConfigState
+  local state = {
+    asked = alias, host = alias, home = home, found = found, final = false, wants_final = false,
     set = function(keyword, words, rest, place)
-      local take = keywords[keyword]
-      if take then take(found, words, rest, place) end
+      local take = honoured[keyword]
+      if take then take(found, words, rest, place) else note(found, keyword, rest, place) end
     end,
   }
-  config_file.read(reader, opts.file or home .. "/.ssh/config", home .. "/.ssh")
-  if not opts.file then config_file.read(reader, "/etc/ssh/ssh_config", "/etc/ssh") end
-  return result(alias, found, home, notes)
+  read(state, opts)
+  local host = found.hostname and config_words.host_name(found.hostname, alias) or alias
+  host = config_canonical.name(host, found)
+  if state.wants_final or config_canonical.is_asked(found) then
+    found.hostname = host:gsub("%%", "%%%%")
+    state.final, state.host = true, host
+    read(state, opts)
+  end
+  return result(alias, host, found, home)
 end
 
 return config

@@ -1,10 +1,12 @@
 ---Makes a connection from what the caller gave and what the user's files say: which address, which
 ---keys, which host keys; tries again while the host does not answer yet.
 local crypto = require "rt.crypto"
+local log = require "rt.log"
 local proc = require "rt.proc"
 local rt_ssh = require "rt.ssh"
 local timer = require "rt.timer"
 local config = require "kiln.ssh.config"
+local config_jump = require "kiln.ssh.config_jump"
 local error_ = require "kiln.error"
 local identity = require "kiln.ssh.identity"
 local known_hosts = require "kiln.ssh.known_hosts"
@@ -12,7 +14,8 @@ local known_hosts = require "kiln.ssh.known_hosts"
 local dial = {}
 
 ---@class kiln.ssh.ConnectOptions
----@field host string name or address; with `config`, also an alias, and "user@host"
+---@field host string name or address, also "user@host" and "ssh://user@host:port"; with `config`,
+---  also an alias
 ---@field port? integer (22)
 ---@field user? string ("root"; with `config`, what it says)
 ---@field name? string what messages call the machine (the host)
@@ -62,6 +65,13 @@ local function home()
   return proc.getenv "HOME" or "/"
 end
 
+local warned = {}
+
+local function warn_once(text)
+  if not warned[text] then log.warn(text) end
+  warned[text] = true
+end
+
 ---What ssh_config says, or what it would say if it were empty.
 local function host_config(opts)
   if not opts.config then
@@ -72,10 +82,26 @@ local function host_config(opts)
       identity_agent = proc.getenv "SSH_AUTH_SOCK",
     }
   end
-  local user, alias = opts.host:match("^(.*)@([^@]*)$")
-  return config.resolve(alias or opts.host, {
-    file = opts.config ~= true and opts.config or nil, user = opts.user or user, port = opts.port,
+  local told = config.resolve(opts.host, {
+    file = opts.config ~= true and opts.config or nil, user = opts.user, port = opts.port,
   })
+  if told.proxy_command then
+    error_.raise { kind = "unsupported", message = ("%s: ProxyCommand is shell text, which kiln "
+      .. "does not run; use ProxyJump"):format(told.proxy_place) }
+  end
+  for _, note in ipairs(told.notes) do warn_once(note) end
+  return told
+end
+
+---The options with the host's name alone in `host`: "user@host" and "ssh://user@host:port" taken
+---apart. What the caller gives besides counts more.
+local function apart(opts)
+  local target = config_jump.target(opts.host)
+  if target.host == opts.host then return opts end
+  local out = {}
+  for key, value in pairs(opts) do out[key] = value end
+  out.host, out.user, out.port = target.host, opts.user or target.user, opts.port or target.port
+  return out
 end
 
 local function identities(opts, told)
@@ -105,11 +131,16 @@ local function identities(opts, told)
 end
 
 local function host_keys(opts, told)
-  if opts.host_key ~= nil then return opts.host_key end
-  local files = opts.known_hosts
-  if type(files) == "string" then files = { files } end
-  if type(files) ~= "table" then files = told.known_hosts end
-  return known_hosts.pins(told.host_key_alias or told.host, told.port, files)
+  local pins = opts.host_key
+  if pins == nil then
+    local files = opts.known_hosts
+    if type(files) == "string" then files = { files } end
+    if type(files) ~= "table" then files = told.known_hosts end
+    pins = known_hosts.pins(told.host_key_alias or told.host, told.port, files)
+  end
+  if not told.revoked_host_keys then return pins end
+  return known_hosts.without_revoked(type(pins) == "table" and pins or { pins },
+    told.revoked_host_keys, opts.host)
 end
 
 local function place(opts, told)
@@ -246,6 +277,7 @@ end
 ---@return kiln.ssh.Made
 function dial.connect(opts)
   check_options(opts)
+  opts = apart(opts)
   return make(opts, opts.via and opts.via:primitive(), 0)
 end
 

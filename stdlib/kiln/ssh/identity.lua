@@ -73,14 +73,19 @@ local function add(found, one, passphrase, into)
   return one.public
 end
 
+---The public key that a text is, or nil: "ssh-ed25519 AAAA… comment", in one line.
+local function public_text(text)
+  return ((text .. "\n"):match("^([%w@.-]+ AAAA[%w+/]+=*)%s"))
+end
+
 local function key_text(path, certificates)
   local text = read(path)
-  if not text then return nil end
+  if not text or public_text(text) then return nil end
   local own = read(path .. "-cert.pub")
   return {
     name = path, text = text, certificates = table.move(certificates, 1, #certificates,
       own and 2 or 1, { own }),
-    public = (read(path .. ".pub") or ""):match("^(%S+ %S+)"),
+    public = public_text(read(path .. ".pub") or ""),
   }
 end
 
@@ -117,7 +122,7 @@ function identity.gather(opts)
   for _, path in ipairs(opts.files) do
     local one = key_text(path, certificates)
     local public = one and add(found, one, opts.passphrase, from_files)
-      or (read(path .. ".pub") or ""):match("^(%S+ %S+)") -- only the agent has the private half
+      or public_text(read(path) or read(path .. ".pub") or "") -- the agent has the private half
     if public then named[public] = true end
   end
   local held

@@ -33,9 +33,7 @@ end
 
 local function is_for(hosts, name)
   if hosts:sub(1, 1) == "|" then return is_hashed_name(hosts, name) end
-  local globs = {}
-  for glob in hosts:lower():gmatch("[^,]+") do globs[#globs + 1] = glob end
-  return pattern.match_list(name, globs)
+  return pattern.match_list(name, pattern.split(hosts:lower()))
 end
 
 ---The key's own text says its type too (RFC 4253 6.6); both must agree.
@@ -134,6 +132,53 @@ function known_hosts.pins(host, port, files)
   end
   if good == 0 then unknown(found, name_of(host, port), files) end
   return pins
+end
+
+---Reads the keys that no host may show (RevokedHostKeys): a public key a line.
+---Raises `host_key` for a file that cannot be read, as `ssh` then trusts no host, and `unsupported`
+---for a key revocation list (ssh-keygen -k).
+---@param path string
+---@return table<string, true> revoked "ssh-ed25519 AAAA…"
+function known_hosts.revoked(path)
+  local text, err = fs.read(path)
+  if not text then
+    error_.raise { kind = "host_key", message = ("RevokedHostKeys: %s; without that file no host "
+      .. "is trusted"):format(err.message) }
+  elseif text:find("^SSHKRL\n") then
+    error_.raise { kind = "unsupported", message = ("RevokedHostKeys: %s is a key revocation "
+      .. "list, which kiln does not read; write the public keys into a file, one a line"):format(
+      path) }
+  end
+  local revoked = {}
+  for line in text:gmatch("[^\r\n]+") do
+    local kind, key = line:match("^%s*(%S+)%s+(%S+)")
+    if kind and is_key(kind, key) then revoked[kind .. " " .. key] = true end
+  end
+  return revoked
+end
+
+---Drops revoked keys from those that a host may show. Raises `host_key` when none is left.
+---@param pins string[]
+---@param path string of RevokedHostKeys
+---@param name string of the host, for the error
+---@return string[] pins
+function known_hosts.without_revoked(pins, path, name)
+  local revoked, left, good = known_hosts.revoked(path), {}, 0
+  for _, pin in ipairs(pins) do
+    local key = pin:match("^%s*(%S+%s+%S+)")
+    local bare = key and not key:find("^@") and key:gsub("%s+", " ")
+    if bare and revoked[bare] then
+      left[#left + 1] = "@revoked " .. bare
+    else
+      left[#left + 1] = pin
+      if bare then good = good + 1 end
+    end
+  end
+  if good == 0 then
+    error_.raise { kind = "host_key", message = ("%s revokes the only known key of %s; nothing was "
+      .. "sent to it"):format(path, name) }
+  end
+  return left
 end
 
 return known_hosts

@@ -26,6 +26,15 @@ function pattern.match(text, glob)
   return glob:find("^%**$", from) ~= nil
 end
 
+---Splits a list whose patterns stand between commas.
+---@param list string
+---@return string[] globs
+function pattern.split(list)
+  local globs = {}
+  for glob in list:gmatch("[^,]+") do globs[#globs + 1] = glob end
+  return globs
+end
+
 ---Tells whether a text matches a list: one of its patterns, and none that has `!` before it.
 ---@param text string
 ---@param globs string[]
