@@ -46,6 +46,21 @@ function leaks.count(text, values)
   return count
 end
 
+---Lists the lines of the private keys that a project's machines have, without what all keys share.
+---@param project string the folder with `.kiln`
+---@return string[]
+function leaks.keys(project)
+  local values = {}
+  for _, path in ipairs(fs.glob(project .. "/.kiln/ssh/*") or {}) do
+    local number = 0
+    for line in (path:find("%.pub$") and "" or assert(fs.read(path))):gmatch("[^\n]+") do
+      number = number + 1
+      if number > 2 and not line:find("^%-%-%-%-%-") then values[#values + 1] = line end
+    end
+  end
+  return values
+end
+
 ---Joins all files below a folder but those of it that hold secrets by intent.
 ---@param dir string
 ---@param skipped? table<string, boolean> names

@@ -5,15 +5,25 @@ local fs = require "rt.fs"
 local yaml = require "rt.yaml"
 local cloudinit = require "kiln.cloudinit"
 local error_ = require "kiln.error"
+local secret = require "kiln.secret"
 
 local machine_keys = {}
+
+---Makes a private key a secret of this process: whatever prints it prints `<secret>`.
+local function know(path, private)
+  secret.remember(private, "key " .. path:match("[^/]*$"))
+end
 
 ---Reads a key pair from its two files, or makes it; whoever writes the private half first wins.
 local function pair(path, comment)
   local private, public = fs.read(path), fs.read(path .. ".pub")
-  if private and public then return private, (public:gsub("%s+$", "")) end
+  if private and public then
+    know(path, private)
+    return private, (public:gsub("%s+$", ""))
+  end
   local made = crypto.ed25519_keypair(comment)
   private, public = crypto.reveal(made.private), made.public
+  know(path, private)
   error_.check(fs.write(path .. ".pub", public .. "\n", { mode = "0644" }))
   error_.check(fs.write(path, private, { mode = "0600" }))
   return private, public
@@ -50,6 +60,15 @@ function machine_keys.host_public(folder, token)
   if public then return (public:gsub("%s+$", "")) end
   error_.raise { kind = "not_found", message = ("%s is missing, and a machine without its host key "
     .. "cannot be trusted: `kiln abort` removes it"):format(path) }
+end
+
+---Makes the private keys of the project's machines known, as a resumed run needs them.
+---@param folder string the project's `.kiln`
+function machine_keys.know_all(folder)
+  for _, path in ipairs(fs.glob(folder .. "/ssh/*") or {}) do
+    local private = not path:find("%.pub$") and fs.read(path)
+    if private then know(path, private) end
+  end
 end
 
 ---Removes a machine's host key; the machine is gone.

@@ -12,12 +12,13 @@ local MASK = "<secret>"
 ---@field forms table<string, string> form's name -> text
 ---@type table<string, kiln.secret.Known>
 local known = {} -- by the value's digest
-local needles = {} -- what must not be seen, the longest first
+local needles = {} -- what must not be seen, the longest first once it is `sorted`
+local sorted = true
 local found_as = {} -- text -> { entry, form }
 
 ---Makes a secret known to `redact` and `seal`, in every form.
 ---@param value userdata|string the secret
----@param source? string "env NAME", "file PATH" or "command [argv as JSON]"
+---@param source? string "env NAME", "file PATH", "command [argv as JSON]" or "key NAME"
 ---@return userdata secret
 function secret_known.remember(value, source)
   local text = type(value) == "string" and value or crypto.reveal(value)
@@ -33,7 +34,7 @@ function secret_known.remember(value, source)
         needles[#needles + 1] = form
       end
     end
-    table.sort(needles, function(x, y) return #x > #y end)
+    sorted = false
   end
   entry.source = entry.source or source
   return type(value) == "string" and crypto.secret(value) or value
@@ -49,6 +50,10 @@ end
 ---@param text string
 ---@return { [1]: integer, [2]: integer, [3]: string }[] places from, to and the form's text; sorted
 function secret_known.places(text)
+  if not sorted then
+    table.sort(needles, function(x, y) return #x > #y end)
+    sorted = true
+  end
   local found = {}
   for _, needle in ipairs(needles) do
     local at = 1

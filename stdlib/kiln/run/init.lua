@@ -7,6 +7,7 @@ local host = require "rt.host"
 local environment = require "kiln.run.environment"
 local error_ = require "kiln.error"
 local locked = require "kiln.run.locked"
+local machine_keys = require "kiln.machine_keys"
 local project = require "kiln.project"
 local provider = require "kiln.provider"
 local recipe = require "kiln.recipe"
@@ -156,6 +157,7 @@ end
 local function conduct(self, loaded, entry)
   local started = timer.now()
   local ok, result = xpcall(function()
+    machine_keys.know_all(self.store.folder)
     self:emit {
       type = "run.start", name = self.service, entry = entry, cloud = self.cloud_name,
       args = self.args, resumed = self.resumed or nil, aborting = self.aborting or nil,
