@@ -8,6 +8,26 @@ local rollback = { name = "rollback" }
 
 rollback.args = { service = { "service to roll back", required = true } }
 
+---Raises what keeps a release from serving again, before anything is moved.
+local function require_alive(run, record)
+  if not record.health then
+    error_.raise { kind = "unsupported", message = ("release %s was adopted, and its health check "
+      .. "is not known: deploy that version again"):format(record.version) }
+  end
+  for _, row in ipairs(record.machines) do
+    op.call {
+      name = "look at " .. row.name, class = "read", quiet = true, args = { id = row.id },
+      perform = function()
+        local now = run.cloud.driver:machine(row.id)
+        if now and now.state == "running" then return true end
+        error_.raise { kind = "not_found", message = ("%s of the kept release %s is %s: it cannot "
+          .. "serve again, and nothing was changed; deploy that version again"):format(row.name,
+          record.version, now and "switched off" or "gone") }
+      end,
+    }
+  end
+end
+
 ---Puts the kept release back into service; the one that served becomes the kept one.
 ---@async
 ---@param run kiln.Run
@@ -15,10 +35,11 @@ rollback.args = { service = { "service to roll back", required = true } }
 ---@return table result
 function rollback.deploy(run, args)
   local now = service.current(run, args.service)
-  if not now.kept then
+  if not now.kept or not now.serving then
     error_.raise { kind = "not_found", message = ("%s has no kept release to go back to")
       :format(args.service) }
   end
+  require_alive(run, now.kept)
   local machines = {}
   for index, row in ipairs(now.kept.machines) do machines[index] = run.cloud:existing(row) end
   local kept = now.kept.address

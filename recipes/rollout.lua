@@ -241,7 +241,8 @@ function rollout.drain(run, plan, spec)
         local left = run.cloud:existing(row):drain(spec.front, {
           within = spec.drain, port = spec.health.port,
         })
-        return left, ("%d connections left"):format(left)
+        if left then return left, ("%d connections left"):format(left) end
+        return nil, ("kiln cannot log in to count: waited %g s"):format(spec.drain or 30)
       end,
     }
   end

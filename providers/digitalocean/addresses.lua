@@ -48,6 +48,18 @@ function addresses.find(self, name)
   end
 end
 
+---Lists the machines that a reserved IP leads to, whoever made it.
+---@async
+---@param self kiln.digitalocean.Driver
+---@return string[] ids
+function addresses.targets(self)
+  local ids = {}
+  for _, reserved in ipairs(self.api:list("/v2/reserved_ips", "reserved_ips")) do
+    ids[#ids + 1] = row_of(reserved).target
+  end
+  return ids
+end
+
 ---Lists the ips that are there now, named or not: what a lost creation made is not among them.
 ---@async
 ---@param self kiln.digitalocean.Driver

@@ -31,14 +31,26 @@ local function row_of(balancer)
   }
 end
 
+---Lists the account's load balancers, whoever made them: they have no labels.
+---@async
+---@param self kiln.digitalocean.Driver
+---@return table[]
+function balancers.list(self)
+  local rows = {}
+  for index, one in ipairs(self.api:list("/v2/load_balancers", "load_balancers")) do
+    rows[index] = row_of(one)
+  end
+  return rows
+end
+
 ---Finds a load balancer by name.
 ---@async
 ---@param self kiln.digitalocean.Driver
 ---@param name string
 ---@return table?
 function balancers.find(self, name)
-  for _, one in ipairs(self.api:list("/v2/load_balancers", "load_balancers")) do
-    if one.name == name then return row_of(one) end
+  for _, row in ipairs(balancers.list(self)) do
+    if row.name == name then return row end
   end
 end
 

@@ -115,6 +115,7 @@ Driver.create_address = addresses.create
 Driver.assign_address = addresses.assign
 Driver.destroy_address = addresses.destroy
 
+Driver.balancers = balancers.list
 Driver.balancer = balancers.find
 Driver.create_balancer = balancers.create
 Driver.await_balancer = balancers.await
@@ -126,6 +127,17 @@ Driver.create_database = databases.create
 Driver.await_database = databases.await
 Driver.database_secrets = databases.secrets
 Driver.destroy_database = databases.destroy
+
+---Lists the machines that an address or a load balancer leads to, whoever made that.
+---@async
+---@return string[] ids
+function Driver:targets()
+  local ids = addresses.targets(self)
+  for _, row in ipairs(balancers.list(self)) do
+    table.move(row.members, 1, #row.members, #ids + 1, ids)
+  end
+  return ids
+end
 
 ---Lets machines with a recipe's tag into a database.
 ---@async

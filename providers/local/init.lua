@@ -288,6 +288,15 @@ function Driver:addresses()
   return addresses.list(self.site, self:machines())
 end
 
+---Lists the machines that a floating address leads to, of whichever project.
+---@async
+---@return string[] ids
+function Driver:targets()
+  local ids = {}
+  for _, row in ipairs(self:addresses()) do ids[#ids + 1] = row.target end
+  return ids
+end
+
 ---Finds a floating address by name.
 ---@async
 ---@param name string

@@ -213,6 +213,7 @@ local function conformance(name, make_driver, opts)
       for _, target in ipairs { first.id, second.id, second.id } do
         driver:assign_address(made.id, target)
         assert.equal(target, check_shape("address", driver:address("spec")).target)
+        assert.same({ target }, driver:targets())
       end
       assert.equal(1, #driver:addresses())
       if driver.capabilities.connections then

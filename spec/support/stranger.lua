@@ -106,6 +106,15 @@ function Stranger:write_recipe(front, more)
   self:write("app.lua", more and more(text) or text)
 end
 
+---Goes on in a fresh folder that has these files of the one before.
+---@param files string[]
+function Stranger:checkout(files)
+  local old = self.dir
+  self.dir = ("%s/checkout-%d"):format(self.home, #assert(fs.list(self.home)))
+  assert(fs.mkdir(self.dir))
+  for _, name in ipairs(files) do self:write(name, assert(fs.read(old .. "/" .. name))) end
+end
+
 ---Runs kiln in the project's folder.
 ---@async
 ---@param ... string words

@@ -132,43 +132,51 @@ function Machine:record()
   }
 end
 
----Counts the machine's established connections on a port, from inside. One that cannot be
----reached serves nobody.
+---Counts the machine's established connections on a port, from inside. A machine that cannot be
+---reached serves nobody. Of one that lets kiln not in (adopted machines have no host key here)
+---nobody can tell.
+---@return integer? count nil: kiln cannot log in
 local function connections_inside(self, port, within)
+  if not self.row.host_key then return nil end
   local ok, left = xpcall(sessions.persist, error_.from, self, within, function(session, rest)
     local command = ("ss -Htn state established '( sport = :%d )' | wc -l"):format(port)
     return tonumber(session:run(command, { timeout = math.max(rest, 1) }).out)
   end)
   if ok then return left end
+  if error_.halts(left) or error_.is(left, "cancelled") then error(left, 0) end
   if error_.is(left, "unreachable", "timeout") then return 0 end
-  error(left, 0)
+  return nil
 end
 
 ---Waits until the machine has no established connection through a front left, or the time is over.
+---Where nobody can count them, that is the whole time.
 ---@async
 ---@param front kiln.Address|kiln.Balancer
 ---@param opts? { within: number?, port: integer? } seconds (30); the service's port, for clouds
 ---  that do not tell the connections of a front (80)
----@return integer left connections
+---@return integer? left connections; nil: kiln cannot log in to count them
 function Machine:drain(front, opts)
   opts = opts or {}
   local within = opts.within or 30
   local told = front.connections and self.on.cloud:can "connections"
-  return op.call {
+  return op.call({
     name = "drain " .. self.name, class = "read", quiet = true,
     args = { machine = self.id, address = front.id },
     perform = function()
       local deadline = timer.now() + within
       local left
       repeat
-        left = told and front:connections(self.id)
-          or not told and connections_inside(self, opts.port or 80, 10)
-        if left == 0 then return 0 end
-        timer.sleep(told and 0.1 or 0.5)
+        if told then
+          left = front:connections(self.id)
+        else
+          left = connections_inside(self, opts.port or 80, 10)
+        end
+        if left == 0 then break end
+        timer.sleep(left and (told and 0.1 or 0.5) or math.max(deadline - timer.now(), 0))
       until timer.now() >= deadline
-      return left
+      return { left = left }
     end,
-  }
+  }).left
 end
 
 ---Waits for several machines at the same time.

@@ -13,11 +13,12 @@
 ---  check() -> problems   create_machine{…}  find_machine(token)  machine(id)  machines{ tag = }
 ---  power_off(id, { told = })  destroy_machine(id)  find_base(name)  base_image(name, progress)
 ---  snapshot{…}  find_image{ name = | token = }  images()  destroy_image(id)
+---  targets() -> the machine ids that any front leads to, whoever made it
 ---  with `addresses`: address(name)  create_address{…}  addresses()
 ---  assign_address(id, machine_id|nil)  destroy_address(id)
 ---  with `connections`: connections(address_id, machine_id)
----  with `load_balancers`: balancer(name)  create_balancer{…}  set_members(id, machine ids)
----  destroy_balancer(id)
+---  with `load_balancers`: balancers()  balancer(name)  create_balancer{…}
+---  set_members(id, machine ids)  destroy_balancer(id)
 ---  with `databases`: database(name)  create_database{…}  await_database(id)  database_secrets(id)
 ---  allow_database(id, key, value)  destroy_database(id)
 ---  with `dns`: create_domain(name)  record(domain, name, type)  set_record{…}

@@ -23,10 +23,12 @@ function service.current(run, name)
     name = "releases of " .. name, class = "read", args = { service = name }, quiet = true,
     perform = function()
       local store = run.store
-      return {
-        serving = decoded(store:serving(name, run.env)), kept = decoded(store:kept(name, run.env)),
-        serial = store:release_count(name, run.env) + 1,
-      }
+      local serving = decoded(store:serving(name, run.env))
+      local kept = decoded(store:kept(name, run.env))
+      -- Of an adopted release the ones before are not known; their names may still be in use.
+      local last = math.max(store:release_count(name, run.env), serving and serving.serial or 0,
+        kept and kept.serial or 0)
+      return { serving = serving, kept = kept, serial = last + 1 }
     end,
   }
 end

@@ -65,9 +65,9 @@ local function define_runs(parser)
     add_conduct(command)
   end
   local rollback = parser:command("rollback", "Put the kept release of a service into service.")
-  rollback:argument("service"):argname "SERVICE"
-  rollback:option("-e --env", "Environment (default)."):argname "NAME"
-  rollback:option("--cloud", "Where its machines are (local)."):argname "NAME"
+  rollback:argument("service", "As `kiln status` calls it: app, app-staging."):argname "SERVICE"
+  rollback:option("-e --env", "Environment (the one that the ledger has it in)."):argname "NAME"
+  rollback:option("--cloud", "Where its machines are, if the ledger does not know."):argname "NAME"
   add_conduct(rollback)
 end
 

@@ -2,8 +2,10 @@
 local json = require "rt.json"
 local timer = require "rt.timer"
 local tty = require "rt.tty"
+local adopt_ = require "kiln.adopt"
 local error_ = require "kiln.error"
 local gc = require "kiln.gc"
+local project = require "kiln.project"
 local provider = require "kiln.provider"
 local store_ = require "kiln.store"
 
@@ -61,28 +63,71 @@ local function remove_all(store, drivers, rows)
   return failed
 end
 
-local function adopt(store, drivers, foreign, options)
-  local releases = 0
+local lists = { "garbage", "open", "lost", "unlabelled", "undecided" }
+
+local function adopt(store, drivers, found, options)
+  local count = 0
   for name, driver in pairs(drivers) do
     local mine = {}
-    for _, row in ipairs(foreign) do
-      if row.provider == name then mine[#mine + 1] = row end
+    for _, list in ipairs { "lost", "unlabelled", "undecided" } do
+      for _, row in ipairs(found[list]) do
+        if row.provider == name then mine[#mine + 1] = row end
+      end
     end
-    releases = releases + gc.adopt(store, driver, mine, options.env or "default")
+    count = count + #mine
+    for _, line in ipairs(adopt_.rows(store, driver, mine, options.env or "default")) do
+      say("  %s", line)
+    end
   end
-  say("%d things are in the ledger again, %d services have their release", #foreign, releases)
+  say("%d things are in the ledger again; kiln has no host key of adopted machines, so it cannot "
+    .. "log in to them: a next release replaces them", count)
   return 0
 end
 
 local function collect(store, options)
-  local all, drivers = { garbage = {}, open = {}, foreign = {} }, {}
+  local all, drivers = { others = {} }, {}
+  for _, list in ipairs(lists) do all[list] = {} end
+  local id = project.known(options.dir or ".", store)
   for _, name in ipairs(clouds_of(store, options)) do
     drivers[name] = provider.driver(name)
-    for list, rows in pairs(gc.find(store, drivers[name])) do
-      table.move(rows, 1, #rows, #all[list] + 1, all[list])
+    local found = gc.find(store, drivers[name], id)
+    for _, list in ipairs(lists) do
+      table.move(found[list], 1, #found[list], #all[list] + 1, all[list])
+    end
+    for other, count in pairs(found.others) do
+      all.others[other] = (all.others[other] or 0) + count
     end
   end
-  return all, drivers
+  return all, drivers, id
+end
+
+local function print_json(all)
+  local out = { others = next(all.others) and all.others or nil }
+  for _, list in ipairs(lists) do
+    out[list] = json.array {}
+    for index, row in ipairs(all[list]) do
+      local plain = {}
+      for key, value in pairs(row) do plain[key] = key ~= "row" and value or nil end
+      out[list][index] = plain
+    end
+  end
+  say("%s", json.encode(out, { bytes = "replace" }))
+end
+
+local function print_all(all, id)
+  show("-", all.garbage)
+  show("·", all.open)
+  show("?", all.lost)
+  show("?", all.unlabelled)
+  show("!", all.undecided)
+  if #all.lost + #all.unlabelled > 0 then
+    say "  ? is of another checkout or of a lost state file: `kiln gc --adopt` takes it in"
+  end
+  if id then return end
+  for other, count in pairs(all.others) do
+    say("  project %s has %d things there: if this folder is that project, write `id = %s` into a "
+      .. "file kiln.project here, then `kiln gc --adopt`", other, count, other)
+  end
 end
 
 ---Shows what belongs to no run and no release, and removes it.
@@ -91,20 +136,11 @@ end
 ---@return integer status 1 when something could not be removed
 function commands.gc(options)
   local store <close> = store_.open(options.dir or ".", { existing = not options.adopt })
-  local all, drivers = collect(store, options)
-  if options.json then
-    for _, rows in pairs(all) do json.array(rows) end
-    say("%s", json.encode(all, { bytes = "replace" }))
-  else
-    show("-", all.garbage)
-    show("·", all.open)
-    show("?", all.foreign)
-  end
-  if options.adopt then return adopt(store, drivers, all.foreign, options) end
-  if #all.foreign > 0 and not options.json then
-    say "  ? is of another project or of a lost state file: `kiln gc --adopt` takes it into this"
-  end
+  local all, drivers, id = collect(store, options)
+  if options.json then print_json(all) else print_all(all, id) end
+  if options.adopt then return adopt(store, drivers, all, options) end
   if #all.garbage == 0 then
+    if options.yes then gc.sweep_keys(store) end
     if not options.json then say "nothing to remove" end
     return 0
   end
@@ -112,7 +148,9 @@ function commands.gc(options)
     if not options.json then say("%d to remove: kiln gc --yes", #all.garbage) end
     return 0
   end
-  return remove_all(store, drivers, all.garbage) == 0 and 0 or 1
+  local failed = remove_all(store, drivers, all.garbage)
+  gc.sweep_keys(store)
+  return failed == 0 and 0 or 1
 end
 
 return commands

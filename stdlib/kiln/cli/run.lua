@@ -3,9 +3,11 @@ local proc = require "rt.proc"
 local task = require "rt.task"
 local timer = require "rt.timer"
 local tty = require "rt.tty"
+local environment = require "kiln.run.environment"
 local error_ = require "kiln.error"
 local render = require "kiln.cli.render"
 local run_ = require "kiln.run"
+local store_ = require "kiln.store"
 
 local commands = {}
 
@@ -111,15 +113,44 @@ function commands.abort(options)
   end)
 end
 
+---Returns the release that a service has in service: its environment, cloud and recipe are the
+---rollback's. Raises `usage` when there is none, or several.
+local function serving(options)
+  local store <close> = store_.open(options.dir or ".", { existing = true })
+  local wanted, names, found = options.service, {}, nil
+  for _, row in ipairs(store:releases(options.env)) do
+    if row.state == "serving" then names[#names + 1] = row.service end
+    local same = row.service == wanted or row.service == environment.name(wanted, row.env)
+      and options.env ~= nil
+    if same and row.state == "serving" then
+      if found then
+        error_.raise { kind = "usage", message = ("several environments have a service '%s'; name "
+          .. "one with -e: %s, %s"):format(wanted, found.env, row.env) }
+      end
+      local maker = store:run(row.run)
+      found = { name = row.service, env = row.env, cloud = row.cloud,
+        recipe = maker and maker.service or environment.base(row.service, row.env) }
+    end
+  end
+  if found then return found end
+  local near = environment.nearest(wanted, names)
+  error_.raise { kind = "usage", message = ("no service '%s' is in service%s%s%s"):format(wanted,
+    options.env and " in environment " .. options.env or "",
+    #names > 0 and "; there are: " .. table.concat(names, ", ") or "",
+    near and ("; did you mean '%s'?"):format(near) or "") }
+end
+
 ---Puts the kept release of a service back: kiln's own recipe, in the service's project.
 ---@async
 ---@param options table
 ---@return integer status
 function commands.rollback(options)
+  local found = serving(options)
   return conducted(options, function(opts)
     opts.builtin, opts.dir = "recipes/rollback.lua", options.dir
-    opts.args, opts.service = { service = options.service }, options.service
-    opts.env, opts.cloud = options.env, options.cloud
+    opts.args, opts.service = { service = found.name }, found.recipe
+    opts.env, opts.cloud = found.env, found.cloud or options.cloud
+    opts.confirm = function() return true end -- the ledger has the environment
     return run_.start(opts)
   end)
 end

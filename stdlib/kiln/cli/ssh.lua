@@ -11,6 +11,22 @@ local store_ = require "kiln.store"
 
 local login = {}
 
+---A machine with its address and its host key. Many clouds tell the address only a while after the
+---machine was made, so the ledger may not have it.
+local function reachable(found)
+  if (found.data.address or "") == "" then
+    local now = provider.driver(found.provider):machine(found.id)
+    found.data.address = now and now.address or ""
+    if found.data.address == "" then
+      error_.raise { kind = "not_found", message = ("%s %s"):format(found.name,
+        now and "has no address yet" or "is in the ledger, and the cloud has it no more") }
+    end
+  end
+  if found.data.host_key then return found end
+  error_.raise { kind = "not_found", message = ("kiln has no host key of %s, which was adopted: it "
+    .. "does not log in to what it cannot know; a new release replaces it"):format(found.name) }
+end
+
 ---The machine of that name, id or address; of several of that name, the newest.
 local function find(store, wanted)
   local names = {}
@@ -22,13 +38,7 @@ local function find(store, wanted)
       found = { name = row.name, id = row.id, provider = row.provider, data = data }
     end
   end
-  if found and not found.data.address then -- it had none yet when it was made
-    found.data.address = (provider.driver(found.provider):machine(found.id) or {}).address
-  end
-  if found and found.data.address then return found end
-  if found then
-    error_.raise { kind = "not_found", message = ("%s has no address"):format(wanted) }
-  end
+  if found then return reachable(found) end
   table.sort(names)
   error_.raise { kind = "not_found", message = ("there is no machine '%s' here; %s"):format(wanted,
     #names > 0 and "there are " .. table.concat(names, ", ") or "the ledger has none that lives") }

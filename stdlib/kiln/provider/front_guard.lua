@@ -65,7 +65,7 @@ local function way_out(run, front, owner, ours)
       :format(front.kind, own)
   end
   if owner.project and owner.project ~= ours then
-    return ("give this project's service another name, or its %s: it must not take another "
+    return ("give this project's service or its %s another name; it must not take another "
       .. "project's"):format(front.kind)
   end
   if owner.env and owner.env ~= run.env then
