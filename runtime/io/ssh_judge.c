@@ -89,18 +89,28 @@ static int shown_length(kl_ssh_string text)
     return (int)(text.length < 160 ? text.length : 160);
 }
 
-// No algorithm in common: says which ones the host offers.
+// Says which algorithms of one kind the host offers, and which kiln has.
+static void nothing_in_common(const kl_ssh_session *session, const char *what,
+                              kl_ssh_string offered, const char *ours, kl_failure *out)
+{
+    bool newer_has_more = ours != kl_ssh_key_exchanges && !kl_ssh_rsa_works();
+    kl_failure_set(
+        out, "unsupported", 0,
+        "%s and kiln have no %s in common: the host offers %.*s, kiln with libssh2 %s has "
+        "%s%s",
+        session->name, what, shown_length(offered), offered.data, libssh2_version(0), ours,
+        newer_has_more ? "; with libssh2 1.11 (Debian 13) it has more" : "");
+}
+
+// No algorithm in common: says of which kind.
 static void describe_offer(const kl_ssh_session *session, const kl_ssh_offer *offer,
                            kl_failure *out)
 {
+    static const char host_keys[] =
+        "ssh-ed25519,ecdsa-sha2-nistp256,ecdsa-sha2-nistp384,ecdsa-sha2-nistp521";
     kl_ssh_string list = offer->host_keys;
-    if (!kl_ssh_offer_common(list, "ssh-ed25519,ecdsa-sha2-nistp256,ecdsa-sha2-nistp384,"
-                                   "ecdsa-sha2-nistp521") &&
-        !kl_ssh_rsa_works())
-        kl_failure_set(out, "unsupported", 0,
-                       "%s has only host keys that libssh2 %s cannot check (%.*s); make an ed25519 "
-                       "key there (ssh-keygen -A) or use libssh2 1.11",
-                       session->name, libssh2_version(0), shown_length(list), list.data);
+    if (!kl_ssh_offer_common(list, host_keys) && !kl_ssh_rsa_works())
+        nothing_in_common(session, "type of host key", list, host_keys, out);
     else if (!kl_ssh_offer_common(list, kl_buf_text(&session->host_key_types)))
         kl_failure_set(out, "host_key", 0,
                        "%s has no host key of the pinned type (%s), it has %.*s; nothing was sent "
@@ -108,16 +118,11 @@ static void describe_offer(const kl_ssh_session *session, const kl_ssh_offer *of
                        session->name, kl_buf_text(&session->host_key_types), shown_length(list),
                        list.data);
     else if (!kl_ssh_offer_common(offer->key_exchange, kl_ssh_key_exchanges))
-        kl_failure_set(out, "unsupported", 0,
-                       "%s offers no key exchange that kiln has (%.*s); allow curve25519-sha256 "
-                       "there",
-                       session->name, shown_length(offer->key_exchange), offer->key_exchange.data);
+        nothing_in_common(session, "key exchange", offer->key_exchange, kl_ssh_key_exchanges, out);
+    else if (!kl_ssh_offer_common(offer->ciphers, kl_ssh_ciphers()))
+        nothing_in_common(session, "cipher", offer->ciphers, kl_ssh_ciphers(), out);
     else
-        kl_failure_set(out, "unsupported", 0,
-                       "%s and libssh2 %s have no cipher or MAC in common (%.*s; %.*s); allow "
-                       "aes128-ctr and hmac-sha2-256 there",
-                       session->name, libssh2_version(0), shown_length(offer->ciphers),
-                       offer->ciphers.data, shown_length(offer->macs), offer->macs.data);
+        nothing_in_common(session, "MAC", offer->macs, kl_ssh_macs(), out);
 }
 
 void kl_ssh_session_handshake_error(kl_ssh_session *session, kl_failure *out, int rc)

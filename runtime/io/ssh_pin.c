@@ -132,7 +132,8 @@ bool kl_ssh_pins_preference(const kl_ssh_pins *pins, kl_buf *out, kl_failure *ou
     if (has_type(pins, "ssh-rsa"))
         kl_failure_set(out_failure, "unsupported", 0,
                        "only an RSA key of the host is known, and libssh2 %s cannot use RSA host "
-                       "keys; know its ssh-ed25519 key (ssh-keyscan -t ed25519)",
+                       "keys; know its ssh-ed25519 key if it has one (ssh-keyscan -t ed25519), or "
+                       "build kiln with libssh2 1.11 (Debian 13)",
                        libssh2_version(0));
     else
         kl_failure_set(out_failure, "invalid", 0, "no host key is given that is not revoked");

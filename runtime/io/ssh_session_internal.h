@@ -157,6 +157,8 @@ void kl_ssh_session_error(kl_ssh_session *session, kl_failure *out, int rc, cons
 // Makes libssh2's half, with kiln's preferences. False: it cannot.
 bool kl_ssh_session_prepare(kl_ssh_session *session);
 extern const char kl_ssh_key_exchanges[];
+const char *kl_ssh_ciphers(void);
+const char *kl_ssh_macs(void);
 
 // Has the host of `via` connect to ours; false with `session->failure` set when it cannot.
 bool kl_ssh_session_go_through(kl_ssh_session *session, const kl_ssh_options *options);

@@ -105,40 +105,6 @@ describe("rt.ssh", function()
     end
   end)
 
-  it("checks a host that has RSA keys only; libssh2 1.10 cannot and says the way out", function()
-    local rsa <close> = sshd.start { host_key = "-t rsa -b 2048" }
-    local session, err = ssh.connect(rsa:options { host_key = server.host_key })
-    assert.is_nil(session)
-    if not ssh.library():find "^1%.10%." then
-      assert.equal("host_key", err.kind)
-      assert.matches("no host key of the pinned type (ssh-ed25519)", err.message, 1, true)
-      session = assert(ssh.connect(rsa:options()))
-      assert.equal("yes\n", exec.run(session, "echo yes").out)
-      session:close()
-      return
-    end
-    assert.equal("unsupported", err.kind)
-    assert.matches("cannot check (rsa-sha2-512,rsa-sha2-256); make an ed25519 key there",
-      err.message, 1, true)
-    session, err = ssh.connect(rsa:options())
-    assert.is_nil(session)
-    assert.equal("unsupported", err.kind)
-    assert.matches("know its ssh-ed25519 key (ssh-keyscan -t ed25519)", err.message, 1, true)
-  end)
-
-  it("says what a host lacks for a common cipher or key exchange", function()
-    for config, said in pairs {
-      ["Ciphers chacha20-poly1305@openssh.com"] = "allow aes128-ctr and hmac-sha2-256 there",
-      ["KexAlgorithms sntrup761x25519-sha512@openssh.com"] = "allow curve25519-sha256 there",
-    } do
-      local odd <close> = sshd.start { config = config }
-      local session, err = ssh.connect(odd:options())
-      assert.is_nil(session)
-      assert.equal("unsupported", err.kind)
-      assert.matches(said, err.message, 1, true)
-    end
-  end)
-
   it("fails with auth for a key that the host does not know, naming the user", function()
     local key = server:keygen("stranger", "-t ed25519")
     local session, err = ssh.connect(server:options { key = key })
