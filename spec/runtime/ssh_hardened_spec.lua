@@ -1,5 +1,5 @@
----Hosts that were hardened after the usual guides. libssh2 1.10 cannot talk to some of them: then the
----error says what the host offers and what kiln has, and does not ask for a weaker host. 1.11 can.
+---Hosts that were hardened after the usual guides. libssh2 1.10 cannot talk to some of them: then
+---the error says what the host offers and what kiln has, and asks for no weaker host. 1.11 can.
 local sshd = require "spec.support.sshd"
 local exec = require "rt.exec"
 local fs = require "rt.fs"
@@ -63,7 +63,7 @@ describe("rt.ssh and a host that has", function()
     local session, err = ssh.connect(server:options { host_key = other.host_key })
     assert.is_nil(session)
     assert.equal(old and "unsupported" or "host_key", err.kind)
-    assert.matches(old and "no type of host key in common: the host offers rsa-sha2-512,rsa-sha2-256"
+    assert.matches(old and "no type of host key in common: the host offers rsa-sha2-512,rsa-sha2"
       or "no host key of the pinned type (ssh-ed25519)", err.message, 1, true)
   end)
 end)

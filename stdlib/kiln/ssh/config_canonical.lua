@@ -20,10 +20,13 @@ local function is_direct(found)
     and (not found.proxyjump or #found.proxyjump == 0)
 end
 
----What a name's address record calls it; nil when the name has no address.
+---What a name's address record calls it; nil when the name has no address, or when no name server
+---answers: `ssh` goes on then too, to the next domain or to the name as it is.
 local function look_up(name)
   local answer, err = rt_tcp.look_up(name)
-  if not answer and not error_.is(err, "not_found") then error(error_.from(err), 0) end
+  if not answer and not error_.is(err, "not_found", "unreachable") then
+    error(error_.from(err), 0)
+  end
   return answer and answer.canonical
 end
 
