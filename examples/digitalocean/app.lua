@@ -9,7 +9,6 @@ local blue_green = require "recipes.blue_green"
 local cloudinit = require "kiln.cloudinit"
 local remove = require "recipes.remove"
 local scope = require "kiln.scope"
-local secret = require "kiln.secret"
 
 local app = { name = "app", base = "debian-13", size = "s-1vcpu-1gb" }
 
@@ -66,8 +65,7 @@ local function configure(db)
   return function(machine)
     local secrets = db:secrets()
     machine:write("/opt/app/db-ca.pem", secrets.ca)
-    machine:write("/opt/app/secret.env",
-      secret.join("DB_PASSWORD=", secrets.password, "\n"), { mode = "0600" })
+    machine:env_file("/opt/app/secret.env", { DB_PASSWORD = secrets.password })
     machine:run "systemctl restart app"
   end
 end

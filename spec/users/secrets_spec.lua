@@ -190,6 +190,47 @@ describe("a recipe with secrets", function()
     assert.equal(0, done.code, done.out .. done.err)
   end)
 
+  it("may be another one when the run is resumed, from another folder", function()
+    local asked, fails = {}, true
+    local site <close> = web.start(function(request)
+      asked[#asked + 1] = request
+      return { status = fails and request.path == "/put" and 500 or 200, body = "{}" }
+    end)
+    local done = kiln("run", "app.lua", "requests", "--url", site.url, "--on-error", "keep")
+    assert.equal(4, done.code, done.out .. done.err)
+    local id, before = done.err:match("run (%x+)"), #asked
+    fails, env.KILN_SECRET_PASSWORD = false, "another, longer " .. password
+    done = assert(proc.run { argv = { exe, "-C", dir .. "/app", "resume", id },
+      cwd = "/", env = env, timeout = 60 })
+    assert.equal(0, done.code, done.out .. done.err)
+    assert.equal("/put", asked[before + 1].path) -- and not the first ones again
+    assert.is_truthy(asked[before + 1].body:find("another", 1, true))
+    env.KILN_SECRET_PASSWORD = nil
+    done = kiln("run", "app.lua", "requests", "--url", "x")
+    assert.equal(64, done.code, done.err)
+  end)
+
+  it("stays opaque: a recipe cannot see it", function()
+    assert(fs.write(dir .. "/app/app.lua", [[
+      local app, secret = {}, require "kiln.secret"
+      function app.deploy(run)
+        local known = {}
+        for name in pairs(secret) do known[#known + 1] = name end
+        run:note(table.concat(known, " "))
+        for _, try in ipairs {
+          function(s) return s .. "x" end, function(s) return #s end, function(s) return s.text end,
+          function(s) return ("%s"):format(s) end, function(s) return tostring(s) end,
+        } do
+          local ok, text = pcall(try, run:secret "password")
+          run:note(ok and text or "refused")
+        end
+      end
+      return app]]))
+    local done = kiln("run", "app.lua")
+    assert.equal("from_command from_env from_file is join redact\nrefused\nrefused\nrefused\n"
+      .. "<secret>\n<secret>\n", done.out, done.err)
+  end)
+
   it("is no private key in the message about user-data that conflicts", function()
     local missing = local_site.lacking()
     if missing then return pending(missing) end

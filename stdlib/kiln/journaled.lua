@@ -92,6 +92,15 @@ local function face_of_probe()
   return face
 end
 
+---What recipes may do with secrets: take and join them, never see them.
+local function face_of_secret()
+  local secret = require "kiln.secret"
+  return {
+    from_env = secret.from_env, from_file = secret.from_file, from_command = secret.from_command,
+    join = secret.join, is = secret.is, redact = secret.redact,
+  }
+end
+
 ---A module whose functions start something at once: not while a recipe loads.
 local function face_when_loaded(name)
   return function()
@@ -111,6 +120,7 @@ end
 
 local faces = {
   ["kiln.http"] = face_of_http, ["kiln.probe"] = face_of_probe,
+  ["kiln.secret"] = face_of_secret,
   ["kiln.ssh"] = function() return require "kiln.ssh_host" end,
   ["kiln.httpd"] = face_when_loaded "kiln.httpd", ["kiln.load"] = face_when_loaded "kiln.load",
 }
