@@ -8,7 +8,6 @@ local droplets = {}
 
 local states = { new = "new", active = "running", off = "stopped", archive = "stopped" }
 local most_names = 10 -- of one request
-local most_user_data = 64 * 1024
 
 local function address_of(droplet, kind)
   local networks = type(droplet.networks) == "table" and droplet.networks.v4 or {}
@@ -125,13 +124,14 @@ local function request_body(self, specs)
   return body
 end
 
-local function check(specs)
+local function check(self, specs)
+  local most = self.limits.user_data
   for _, spec in ipairs(specs) do
     local user_data = spec.user_data or ""
-    if #user_data > most_user_data then
+    if #user_data > most then
       error_.raise { kind = "limit", message = ("the user-data of %s has %d bytes, DigitalOcean "
         .. "takes %d: put what is large into the image"):format(spec.name, #user_data,
-        most_user_data) }
+        most) }
     end
   end
 end
@@ -179,7 +179,7 @@ end
 ---  user_data: string?, user_public: string? }[]
 ---@return table[] machines in the order of the specs
 function droplets.create_many(self, specs)
-  check(specs)
+  check(self, specs)
   local by_token, missing = already(self, specs)
   local at = 1
   while at <= #missing do

@@ -43,6 +43,9 @@ local capabilities = {
   dns = true, volumes = true, firewalls = true, requests = true, image_copies = true,
 }
 
+---https://docs.digitalocean.com/reference/api/ (droplets_create): user_data
+local limits = { user_data = 64 * 1024 }
+
 local function from_environment(name, default)
   local value = os.getenv(name)
   return value and value ~= "" and value or default
@@ -67,7 +70,8 @@ function digitalocean.new(options)
     token = token, source = source, url = options.url or credentials.url(), send = options.send,
   }
   return setmetatable({
-    name = "digitalocean", capabilities = capabilities, api = client, wait = wait.new(client),
+    name = "digitalocean", capabilities = capabilities, limits = limits,
+    api = client, wait = wait.new(client),
     tags = account.tags(client), keys = account.keys(client),
     project = account.project(client, options.project),
     names = {}, token_tags = {}, -- of the droplets that were seen, by id

@@ -100,9 +100,10 @@ function preflight.check(self, spec)
   rows[#rows + 1] = check_size(self, parts[3], spec.size or self.options.size, placed)
   if spec.image then rows[#rows + 1] = check_image(self, parts[4], spec.image, placed) end
   check_names(rows, spec.names or {})
-  if (spec.user_data or 0) > 65536 then
-    rows[#rows + 1] = row("user-data", false, ("the user-data has %d bytes, 65536 are the most")
-      :format(spec.user_data), "put what is large into the image")
+  local most = self.limits.user_data
+  if (spec.user_data or 0) > most then
+    rows[#rows + 1] = row("user-data", false, ("the user-data has %d bytes, %d are the most")
+      :format(spec.user_data, most), "put what is large into the image")
   end
   return rows
 end

@@ -15,8 +15,8 @@ function yaml.encode(value) end
 ---sexagesimal numbers. Keys are text. Aliases give the same table again.
 ---@param text string
 ---@return any? value `json.null` for an empty document
----@return table? err kind invalid, with the line; also for what would get another meaning: tags
----  (!!binary, !mine), merge keys (<<), whole numbers above 64 bits
+---@return table? err with the line; kind invalid, or unsupported for what would get another
+---  meaning: tags (!!binary, !mine), merge keys (<<), whole numbers above 64 bits
 function yaml.decode(text) end
 
 return yaml

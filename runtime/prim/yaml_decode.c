@@ -55,11 +55,22 @@ static bool next_event(decoder *self)
     return true;
 }
 
+static bool refuse(decoder *self, const char *kind, const char *why)
+{
+    kl_failure_set(&self->failure, kind, 0, "YAML line %zu: %s", self->event.start_mark.line + 1,
+                   why);
+    return false;
+}
+
 static bool bad(decoder *self, const char *why)
 {
-    kl_failure_set(&self->failure, "invalid", 0, "YAML line %zu: %s",
-                   self->event.start_mark.line + 1, why);
-    return false;
+    return refuse(self, "invalid", why);
+}
+
+// Good YAML that would get another meaning here.
+static bool unsupported(decoder *self, const char *why)
+{
+    return refuse(self, "unsupported", why);
 }
 
 static void push_plain(lua_State *L, const char *text, size_t length)
@@ -112,11 +123,11 @@ static bool read_scalar(decoder *self)
     size_t length = self->event.data.scalar.length;
     bool plain = self->event.data.scalar.style == YAML_PLAIN_SCALAR_STYLE;
     if (!is_known_tag(tag, plain))
-        return bad(self, "a tag that is not supported");
+        return unsupported(self, "a tag that is not supported");
     if (!plain || (tag != NULL && (tag[1] == '\0' || strcmp(tag, YAML_STR_TAG) == 0)))
         lua_pushlstring(self->L, text, length);
     else if (is_huge(text))
-        return bad(self, "a whole number that is too large");
+        return unsupported(self, "a whole number that is too large");
     else
         push_plain(self->L, text, length);
     return true;
@@ -146,7 +157,7 @@ static bool read_sequence(decoder *self)
 {
     lua_State *L = self->L;
     if (!is_known_tag((const char *)self->event.data.sequence_start.tag, false))
-        return bad(self, "a tag that is not supported");
+        return unsupported(self, "a tag that is not supported");
     if (!push_table(self))
         return false;
     keep_anchor(self, (const char *)self->event.data.sequence_start.anchor);
@@ -168,7 +179,7 @@ static bool read_mapping(decoder *self)
 {
     lua_State *L = self->L;
     if (!is_known_tag((const char *)self->event.data.mapping_start.tag, false))
-        return bad(self, "a tag that is not supported");
+        return unsupported(self, "a tag that is not supported");
     if (!push_table(self))
         return false;
     keep_anchor(self, (const char *)self->event.data.mapping_start.anchor);
@@ -181,7 +192,7 @@ static bool read_mapping(decoder *self)
             return bad(self, "a key must be plain text");
         if (self->event.data.scalar.style == YAML_PLAIN_SCALAR_STYLE &&
             strcmp((const char *)self->event.data.scalar.value, "<<") == 0)
-            return bad(self, "merge keys (<<) are not supported");
+            return unsupported(self, "merge keys (<<) are not supported");
         lua_pushlstring(L, (const char *)self->event.data.scalar.value,
                         self->event.data.scalar.length);
         lua_pushvalue(L, -1);

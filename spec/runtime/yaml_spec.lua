@@ -70,7 +70,7 @@ describe("rt.yaml", function()
     } do
       local value, err = yaml.decode(text)
       assert.is_nil(value, text)
-      assert.equal("invalid", err.kind)
+      assert.equal("unsupported", err.kind)
       assert.matches("line %d", err.message)
       assert.matches(message, err.message, 1, true)
     end

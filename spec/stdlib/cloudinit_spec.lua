@@ -3,7 +3,12 @@ local crypto = require "rt.crypto"
 local proc = require "rt.proc"
 local yaml = require "rt.yaml"
 
-local function config(...) return yaml.decode((cloudinit.config { ... })) end
+---The configuration of fragments, without what makes commands stop at a failure.
+local function config(...)
+  local got = yaml.decode((cloudinit.config { ... }))
+  if got.runcmd then assert(table.remove(got.runcmd, 1) == "set -e") end
+  return got
+end
 
 describe("kiln.cloudinit", function()
   it("appends lists and merges maps of its fragments", function()
@@ -108,10 +113,34 @@ describe("kiln.cloudinit", function()
       result.out)
   end)
 
-  it("raises limit with both sizes", function()
-    local ok, err = pcall(cloudinit.config,
-      { cloudinit.write_file("/x", ("x"):rep(70000)) })
-    assert.is_false(ok)
-    assert.equal("limit", err.kind)
+  it("makes commands stop at the first that fails", function()
+    local text = cloudinit.config { { runcmd = { "false", "true" } }, cloudinit.run_command "x" }
+    assert.same({ runcmd = { "set -e", "false", "true", "x" } }, yaml.decode(text))
+    assert.equal("#cloud-config\nbootcmd:\n- x\n", cloudinit.config { { bootcmd = { "x" } } })
+  end)
+
+  it("writes files of any bytes, added to others, written late", function()
+    local function file(...) return cloudinit.write_file(...).write_files[1] end
+    for _, bytes in ipairs { "\0", "caf\xE9", "a\27[0m", ("\xFF"):rep(100) } do
+      local made = file("/x", bytes)
+      assert.equal("b64", made.encoding)
+      assert.equal(bytes, crypto.unbase64(made.content))
+    end
+    local text = "é ü\n\tx\r\n"
+    assert.equal(text, config(cloudinit.write_file("/x", text)).write_files[1].content)
+    assert.is_nil(file("/x", text).encoding)
+    assert.is_true(file("/x", "", { append = true }).append)
+    assert.is_true(file("/x", "", { defer = true }).defer)
+    assert.is_nil(file("/x", "").append)
+  end)
+
+  it("refuses a mode that cloud-init would not keep", function()
+    for _, mode in ipairs { "4755", "2755", "6755", "7777", "3777" } do
+      local ok, err = pcall(cloudinit.write_file, "/x", "", { mode = mode })
+      assert.is_false(ok)
+      assert.matches("cannot give /x the mode " .. mode, err.message, 1, true)
+    end
+    local sticky = cloudinit.write_file("/x", "", { mode = "1777" })
+    assert.equal("1777", sticky.write_files[1].permissions)
   end)
 end)

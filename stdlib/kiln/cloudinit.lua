@@ -1,9 +1,10 @@
 ---User-data for machines, put together from fragments.
 local crypto = require "rt.crypto"
 local json = require "rt.json"
-local rt_cloudinit = require "rt.cloudinit"
+local yaml = require "rt.yaml"
 local env_file = require "kiln.env_file"
 local error_ = require "kiln.error"
+local user_data = require "kiln.user_data"
 
 local cloudinit = {}
 
@@ -68,44 +69,72 @@ local function merge(a, b, path)
   return out
 end
 
+---Makes the commands stop at the first one that fails. cloud-init writes them into one script,
+---whose status would be the last one's.
+local function stop_at_failure(config)
+  local commands = config.runcmd
+  if type(commands) ~= "table" or commands[1] == nil then return config end
+  local out = {}
+  for key, value in pairs(config) do out[key] = value end
+  out.runcmd = json.array { "set -e", table.unpack(commands) }
+  return out
+end
+
 ---Renders fragments, merged, as one cloud-config: lists append, maps merge, a scalar that two
----fragments set differently raises `invalid`. Raises `limit` when it is too long for the cloud.
+---fragments set differently raises `invalid`. The commands of `runcmd` stop at the first that
+---fails, and then the machine does not become ready; `command || true` goes on.
 ---@param fragments table[]
----@param opts? { max_bytes: integer? } (65536)
 ---@return string text
-function cloudinit.config(fragments, opts)
-  if not json.is_array(fragments) and not is_empty(fragments) then
+function cloudinit.config(fragments)
+  if type(fragments) ~= "table" or not json.is_array(fragments) and not is_empty(fragments) then
     invalid("cloudinit.config takes a list of fragments: cloudinit.config { { runcmd = … } }")
   end
   local merged = {}
   for _, fragment in ipairs(fragments) do merged = merge(merged, fragment, "") end
-  return error_.check(rt_cloudinit.config(merged, opts))
+  return "#cloud-config\n" .. yaml.encode(stop_at_failure(merged))
 end
 
----Renders several parts as one MIME document.
----@param parts { type: string, content: string, filename: string? }[]
----@param opts? { max_bytes: integer? } (65536)
+---Renders several parts as one MIME document. Raises `invalid`.
+---@param parts { type: string, content: string, filename: string? }[] `type` is one of cloud-init's
+---  own: "x-shellscript", "cloud-config", "cloud-boothook", "jinja2", "x-include-url", …
 ---@return string text
-function cloudinit.multipart(parts, opts)
-  return error_.check(rt_cloudinit.multipart(parts, opts))
+function cloudinit.multipart(parts)
+  return user_data.multipart(parts)
 end
+
+---Whether YAML carries the bytes as they are.
+local function is_text(bytes)
+  return utf8.len(bytes) and not bytes:find("[%z\1-\8\11\12\14-\31\127]")
+end
+
+local file_options = { mode = true, owner = true, append = true, defer = true, secrets = true }
 
 ---A fragment that writes a file at first boot. Raises `invalid` for a secret.
 ---@param path string absolute
----@param content string|rt.Secret
----@param opts? { mode: string?, owner: string?, secrets: boolean? } ("0644", "root:root"); let a
----  secret into the user-data (false)
+---@param content string|rt.Secret any bytes
+---@param opts? { mode: string?, owner: string?, append: boolean?, defer: boolean?,
+---  secrets: boolean? } ("0644", "root:root"); add to the end of a file that is there (false);
+---  write it when packages and users are there, before the commands (false); let a secret into
+---  the user-data (false)
 ---@return table fragment
 function cloudinit.write_file(path, content, opts)
-  opts = check_options(opts, { mode = true, owner = true, secrets = true })
+  opts = check_options(opts, file_options)
   local mode = opts.mode or "0644"
   if path:sub(1, 1) ~= "/" then invalid("the path of a file must be absolute, not %s", path) end
-  if not mode:find("^[0-7][0-7][0-7][0-7]?$") then
-    invalid('the mode of %s must be octal text such as "0644", not %s', path, mode)
+  if type(mode) ~= "string" or not mode:find("^[0-7][0-7][0-7][0-7]?$") then
+    invalid('the mode of %s must be octal text such as "0644", not %s', path, tostring(mode))
   end
+  if mode:find("^[2-7]...$") then
+    invalid("cloud-init cannot give %s the mode %s: it sets the owner last, which takes the "
+      .. "set-user-id and set-group-id bits away; set them in the image, or by a command", path,
+      mode)
+  end
+  local bytes = text_of("the content of " .. path, content, opts.secrets)
+  local binary = not is_text(bytes)
   return { write_files = { {
-    path = path, content = text_of("the content of " .. path, content, opts.secrets),
-    permissions = mode, owner = opts.owner or "root:root",
+    path = path, content = binary and crypto.base64(bytes) or bytes,
+    encoding = binary and "b64" or nil, permissions = mode, owner = opts.owner or "root:root",
+    append = opts.append or nil, defer = opts.defer or nil,
   } } }
 end
 
@@ -123,7 +152,7 @@ function cloudinit.env_file(path, variables, opts)
   })
 end
 
----A fragment that runs a command at the end of the first boot.
+---A fragment that runs a command at the end of the first boot; one that fails ends the list.
 ---@param command string|string[] shell text, or the program and its arguments
 ---@return table fragment
 function cloudinit.run_command(command)

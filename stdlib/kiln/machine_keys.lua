@@ -2,10 +2,9 @@
 ---first connection is pinned. Private halves lie in `.kiln/ssh`, 0600, and nowhere else here.
 local crypto = require "rt.crypto"
 local fs = require "rt.fs"
-local yaml = require "rt.yaml"
-local cloudinit = require "kiln.cloudinit"
 local error_ = require "kiln.error"
 local secret = require "kiln.secret"
+local user_data = require "kiln.user_data"
 
 local machine_keys = {}
 
@@ -79,23 +78,30 @@ function machine_keys.forget(folder, token)
   fs.remove(folder .. "/ssh/host-" .. token .. ".pub")
 end
 
----Joins kiln's keys and the recipe's user-data into one document.
+---Joins kiln's keys and the recipe's user-data into one document. Raises `invalid`.
 ---@param keys { user_public: string, host_private: string, host_public: string }
----@param user_data? string "#cloud-config…", or a script
+---@param text? string the recipe's user-data, of any kind that cloud-init knows
 ---@return string
-function machine_keys.user_data(keys, user_data)
-  local ours = {
+function machine_keys.user_data(keys, text)
+  return user_data.join({
     ssh_keys = { ed25519_private = keys.host_private, ed25519_public = keys.host_public },
     ssh_authorized_keys = { keys.user_public },
-  }
-  if user_data == nil then return cloudinit.config { ours } end
-  if user_data:sub(1, 13) == "#cloud-config" then
-    return cloudinit.config { ours, error_.check(yaml.decode(user_data)) }
-  end
-  return cloudinit.multipart {
-    { type = "cloud-config", content = cloudinit.config { ours }, filename = "kiln.yaml" },
-    { type = "shellscript", content = user_data, filename = "user-data" },
-  }
+  }, text)
+end
+
+---Counts the bytes of a machine's user-data with kiln's part, before there are keys. Raises
+---`invalid` for user-data that cloud-init would not run.
+---@param names string[] the machines'
+---@param text? string
+---@return integer bytes
+function machine_keys.measure(names, text)
+  local longest = ""
+  for _, name in ipairs(names) do longest = #name > #longest and name or longest end
+  local host = crypto.ed25519_keypair(longest) -- as long as the real one
+  return #machine_keys.user_data({
+    user_public = crypto.ed25519_keypair("kiln").public,
+    host_private = crypto.reveal(host.private), host_public = host.public,
+  }, text)
 end
 
 return machine_keys

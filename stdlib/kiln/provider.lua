@@ -8,7 +8,8 @@
 ---  Balancer { id, name, ip, members = machine ids }
 ---  Database { id, name, host, port, user, database, ssl, state = "creating"|"online" }
 ---
----and its methods, each of which may wait and raises kiln.Error:
+---its limits where it has any ({ user_data = bytes }), and its methods, each of which may wait and
+---raises kiln.Error:
 ---
 ---  check() -> problems   create_machine{…}  find_machine(token)  machine(id)  machines{ tag = }
 ---  power_off(id, { told = })  destroy_machine(id)  find_base(name)  base_image(name, progress)
@@ -143,10 +144,11 @@ end
 ---@param spec { names: string[]?, machines: integer?, image: string?, size: string?,
 ---  user_data: string? }
 function Cloud:preflight(spec)
+  local bytes = spec.names and require("kiln.provider.fleet").measure(spec)
   if not self.driver.preflight then return end
   local args = {
     names = spec.names, machines = spec.machines, image = spec.image, size = spec.size,
-    user_data = spec.user_data and #spec.user_data,
+    user_data = bytes,
   }
   op.call {
     name = "preflight", class = "read", quiet = true, args = args,

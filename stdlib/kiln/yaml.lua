@@ -5,7 +5,7 @@ local secret = require "kiln.secret"
 
 local yaml = {}
 
----Reads a document. Raises `invalid` with the line.
+---Reads a document. Raises `invalid` with the line; `unsupported` for tags and merge keys.
 ---@param text string
 ---@return any value
 function yaml.decode(text)

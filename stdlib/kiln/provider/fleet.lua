@@ -1,5 +1,6 @@
 ---Machines of a cloud: a fleet is one operation, all of its machines or none.
 local json = require "rt.json"
+local error_ = require "kiln.error"
 local machine = require "kiln.machine"
 local machine_keys = require "kiln.machine_keys"
 local op = require "kiln.op"
@@ -87,13 +88,33 @@ local function settle(self, tokens)
   return rows
 end
 
+---Counts the bytes of the user-data that machines would get, with kiln's own part. Raises `invalid`
+---for user-data that cloud-init would not run.
+---@param spec { names: string[], user_data: string? }
+---@return integer bytes
+function fleet.measure(spec)
+  return machine_keys.measure(spec.names, spec.user_data)
+end
+
+---Raises for user-data that cloud-init would not run or the cloud would not take, before anything
+---is recorded.
+local function check_user_data(self, spec)
+  local bytes, most = fleet.measure(spec), (self.driver.limits or {}).user_data
+  if not most or bytes <= most then return end
+  error_.raise { kind = "limit", message = ("the user-data of %s has %d bytes with kiln's part, "
+    .. "%s takes %d: put what is large into the image, or upload it when the machine is ready")
+    :format(spec.names[1], bytes, self.name, most) }
+end
+
 ---Creates machines, all of them or none. They are not ready yet: `machine:ready()` waits.
+---Raises `invalid` and `limit` for their user-data before anything is made.
 ---@async
 ---@param self kiln.Cloud
 ---@param spec { names: string[], image: string, size: string?, user_data: string?, tags: table?,
 ---  colour: string? }
 ---@return kiln.Machine[]
 function fleet.machines(self, spec)
+  check_user_data(self, spec)
   local rows = op.call {
     name = "create " .. table.concat(spec.names, ", "), class = "adopt", quiet = true,
     ledger = true, args = { names = spec.names, image = spec.image, size = spec.size },

@@ -3,14 +3,14 @@
 ---
 ---Jobs on one machine happen one after the other. Nothing here waits for a caller: an answer of the
 ---simulator is a function of what is known when the request comes.
+local json = require "rt.json"
 local rt_machine = require "rt.machine"
 local rt_task = require "rt.task"
 local timer = require "rt.timer"
-local yaml = require "rt.yaml"
-local cloudinit = require "kiln.cloudinit"
 local error_ = require "kiln.error"
 local balancer = require "kiln.sim.balancer"
 local site = require "kiln.sim.site"
+local user_data = require "kiln.user_data"
 
 local machines = {}
 
@@ -39,41 +39,16 @@ local look_seconds = 0.25
 ---@field error? kiln.Error
 ---@field value? any
 
-local function user_config(keys)
-  return cloudinit.config { cloudinit.authorized_keys(keys) }
-end
-
----Puts a part before the first one of a MIME document.
-local function with_part(document, content)
-  local boundary = document:match('boundary="([^"]+)"') or document:match("boundary=([^%s;]+)")
-  local at = boundary and document:find("--" .. boundary, 1, true)
-  if not at then return document end
-  return document:sub(1, at - 1) .. "--" .. boundary
-    .. '\nContent-Type: text/cloud-config; charset="utf-8"\nMIME-Version: 1.0\n\n' .. content
-    .. "\n" .. document:sub(at)
-end
-
----Joins the keys of a droplet to its user data: a cloud gives them to the guest by itself.
+---Joins the keys of a droplet to its user data: a cloud gives them to the guest by itself. What
+---kiln would refuse, cloud-init gets as it came.
 ---@param keys string[] public keys
----@param user_data? string as the client sent it
+---@param text? string as the client sent it
 ---@return string? user_data
-function machines.user_data(keys, user_data)
-  if #keys == 0 then return user_data end
-  if not user_data or user_data == "" then return user_config(keys) end
-  if user_data:find("^Content%-Type:") or user_data:find("^MIME%-Version:") then
-    return with_part(user_data, user_config(keys))
-  end
-  if user_data:find("^#cloud%-config%s") then
-    local theirs = yaml.decode(user_data)
-    if type(theirs) == "table" then
-      return cloudinit.config { cloudinit.authorized_keys(keys), theirs }
-    end
-  end
-  local kind = user_data:find("^#cloud%-config%s") and "cloud-config" or "shellscript"
-  return cloudinit.multipart {
-    { type = "cloud-config", content = user_config(keys), filename = "keys.yaml" },
-    { type = kind, content = user_data, filename = "user-data" },
-  }
+function machines.user_data(keys, text)
+  if #keys == 0 then return text end
+  local ours = { ssh_authorized_keys = json.array(table.move(keys, 1, #keys, 1, {})) }
+  local ok, joined = pcall(user_data.join, ours, text)
+  return ok and joined or text
 end
 
 ---Runs jobs: those with the same key one after the other.
