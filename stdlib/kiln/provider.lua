@@ -88,16 +88,23 @@ function provider.open(run)
   }, Cloud)
 end
 
+---Loads a module; nil when kiln has none of that name.
+local function module_of(name)
+  local found, module = pcall(require, name)
+  if found then return module end
+  -- The words are those of runtime/host/modules.c.
+  if not tostring(module):find(("there is no module '%s' in kiln"):format(name), 1, true) then
+    error(module, 0)
+  end
+end
+
 ---Makes a provider's driver by name. Raises `usage` for a name that kiln does not have.
 ---@param name string "local", "digitalocean"
 ---@param options? table the driver's own
 ---@return table driver
 function provider.driver(name, options)
-  local found, module = pcall(require, "providers." .. name)
-  if not found then
-    if not tostring(module):find("module 'providers." .. name .. "' not found", 1, true) then
-      error(module, 0)
-    end
+  local module = module_of("providers." .. name)
+  if not module then
     error_.raise { kind = "usage", message = ("there is no cloud '%s' in this kiln"):format(name) }
   end
   return module.new(options or {})
@@ -107,11 +114,8 @@ end
 ---@param name string "digitalocean"
 ---@return { new: function, faults: table, gaps: string[] } module
 function provider.simulator(name)
-  local found, module = pcall(require, "providers." .. name .. ".sim")
-  if found then return module end
-  if not tostring(module):find("module 'providers." .. name .. ".sim' not found", 1, true) then
-    error(module, 0)
-  end
+  local module = module_of("providers." .. name .. ".sim")
+  if module then return module end
   error_.raise { kind = "usage",
     message = ("there is no simulator of '%s'; there is one of digitalocean"):format(name) }
 end
