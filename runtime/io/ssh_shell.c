@@ -15,6 +15,14 @@
 // Ends a text that goes over standard input: a text that was cut off on the way must not run.
 #define WHOLE "\n#whole"
 
+void kl_ssh_shell_path(kl_buf *out, const char *path)
+{
+    bool of_home = strncmp(path, "~/", 2) == 0;
+    if (of_home)
+        kl_buf_puts(out, "\"$HOME\"");
+    kl_ssh_shell_quote(out, of_home ? path + 1 : path);
+}
+
 void kl_ssh_shell_quote(kl_buf *out, const char *word)
 {
     kl_buf_puts(out, "'");

@@ -17,4 +17,7 @@ bool kl_ssh_shell_fits(const char *text);
 // Appends a word that sh reads as it is.
 void kl_ssh_shell_quote(kl_buf *out, const char *word);
 
+// Appends such a word, but `~/` at its beginning stands for the home folder there.
+void kl_ssh_shell_path(kl_buf *out, const char *path);
+
 #endif

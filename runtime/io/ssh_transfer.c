@@ -138,7 +138,7 @@ void kl_ssh_transfer_command(kl_buf *out, const char *script, const char *const 
     kl_buf_puts(out, "set --");
     for (int i = 0; words[i] != NULL; i++) {
         kl_buf_puts(out, " ");
-        kl_ssh_shell_quote(out, words[i]);
+        kl_ssh_shell_path(out, words[i]);
     }
     kl_buf_printf(out, "\n%s", script);
 }

@@ -19,9 +19,11 @@ end
 ---Raises `not_found` (no such local file), `unreachable`, `exit`, `timeout`.
 ---@async
 ---@param source string path below the recipe's folder, or absolute
----@param target string absolute path on the machine
+---@param target string path on the machine, "~/x" too; with a `/` at its end, the folder that takes
+---  the source under its own name
 ---@param opts? { mode: string?, owner: string?, exclude: string[]?, timeout: number? } a file's
----  ("0644"); patterns of what of a folder stays here (".git", "*.o", "/build/"); seconds (600).
+---  (its own, without the right of others to write it); patterns of what of a folder stays here
+---  (".git", "*.o", "/build/"); seconds (600).
 ---  A file of 64 MB and more goes on where a killed run left it
 function Files:upload(source, target, opts)
   opts = opts or {}
@@ -39,7 +41,7 @@ function Files:upload(source, target, opts)
       local folder, tell = stat.type == "directory", self.on:teller()
       sessions.persist(self, opts.timeout or 600, function(session, left)
         session:upload(path, target, {
-          mode = not folder and (opts.mode or "0644") or nil, owner = opts.owner,
+          mode = not folder and opts.mode or nil, owner = opts.owner,
           exclude = opts.exclude, timeout = left, on_progress = tell,
           resume = not folder and stat.size >= worth_resuming or nil,
         })

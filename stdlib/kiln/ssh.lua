@@ -10,6 +10,7 @@ local dial = require "kiln.ssh.dial"
 local error_ = require "kiln.error"
 local fleet = require "kiln.ssh.fleet"
 local forward = require "kiln.ssh.forward"
+local paths = require "kiln.ssh.paths"
 local progress = require "kiln.ssh.progress"
 local secret = require "kiln.secret"
 
@@ -171,7 +172,7 @@ function Session:run(text, opts)
 end
 
 ---@class kiln.ssh.UploadOptions
----@field mode? string of a file ("0644")
+---@field mode? string of a file (its own, without the right of others to write it)
 ---@field owner? string "user:group" (who logged in)
 ---@field replace? boolean a folder's old content goes away (false)
 ---@field resume? boolean what arrived of a file's interrupted upload stays beside the target, and
@@ -185,12 +186,14 @@ end
 ---Raises `not_found`, `denied`, `limit`, `exists`, `invalid`, `io`, `timeout`, `unreachable`.
 ---@async
 ---@param source string path here
----@param target string path on the machine; folders above it are made
+---@param target string path on the machine, "~/x" too; folders above it are made; with a `/` at its
+---  end, the folder that takes the source under its own name
 ---@param opts? kiln.ssh.UploadOptions
 ---@return { bytes: integer, sha256: string } done
 function Session:upload(source, target, opts)
   opts = opts or {}
   local stat = error_.check(fs.stat(source))
+  target = paths.target(paths.remote(target), source)
   if stat.type == "directory" then
     return check(self, progress.during(opts.on_progress, function(watched)
       return transfer.upload_tree(self.session, {
@@ -201,22 +204,22 @@ function Session:upload(source, target, opts)
   end
   return check(self, progress.during(opts.on_progress, function(watched)
     return transfer.upload(self.session, {
-      source = source, target = target, mode = opts.mode, owner = opts.owner,
-      resume = opts.resume, timeout = opts.timeout, progress = watched,
+      source = source, target = target, mode = opts.mode or paths.mode(stat),
+      owner = opts.owner, resume = opts.resume, timeout = opts.timeout, progress = watched,
     })
   end))
 end
 
 ---Writes text or a secret to a file on the machine, the way `upload` does.
 ---@async
----@param target string path on the machine; folders above it are made
+---@param target string path on the machine, "~/x" too; folders above it are made
 ---@param content string|userdata
 ---@param opts? { mode: string?, owner: string?, timeout: number? } ("0644"); seconds (600)
 ---@return { bytes: integer, sha256: string } done
 function Session:write(target, content, opts)
   opts = opts or {}
   return check(self, transfer.upload(self.session, {
-    content = content, target = target, mode = opts.mode, owner = opts.owner,
+    content = content, target = paths.remote(target), mode = opts.mode, owner = opts.owner,
     timeout = opts.timeout,
   }))
 end
@@ -236,12 +239,14 @@ local is_folder = 83 -- of the error for a source that is one
 ---machine's sha256, and appears whole or not at all; what a folder holds can't lead out of it.
 ---Raises `not_found`, `denied`, `limit`, `exists`, `invalid`, `io`, `timeout`, `unreachable`.
 ---@async
----@param source string path on the machine
----@param target string path here
+---@param source string path on the machine, "~/x" too
+---@param target string path here; with a `/` at its end, the folder that takes it under its own
+---  name
 ---@param opts? kiln.ssh.DownloadOptions
 ---@return { bytes: integer, sha256: string } done of a folder: of its files; of its stream
 function Session:download(source, target, opts)
   opts = opts or {}
+  target = paths.target(target, paths.remote(source))
   return check(self, progress.during(opts.on_progress, function(watched)
     local done, err = transfer.download(self.session, {
       source = source, target = target, mode = opts.mode, resume = opts.resume,
