@@ -2,6 +2,8 @@
 ---told to. What another environment or project uses stays.
 local front_guard = require "kiln.provider.front_guard"
 local environment = require "kiln.run.environment"
+local op = require "kiln.op"
+local remains = require "kiln.run.remains"
 local service = require "kiln.service"
 
 ---@class kiln.RemoveSpec
@@ -48,6 +50,18 @@ local function remove_images(run, name)
   }
 end
 
+---Says what became of the service, as the ledger has it.
+local function summary(run, name)
+  return op.call {
+    name = "what is left of " .. name, class = "read", quiet = true,
+    perform = function()
+      local left = remains.of_service(run.store, run.service, run.env)
+      if #left == 0 then return name .. " is gone" end
+      return ("%s is out of service · still there: %s"):format(name, remains.names(left))
+    end,
+  }
+end
+
 ---Removes everything that kiln made for a service in the run's environment. What is gone already is
 ---fine. Raises `invalid` when a front leads to machines that are not the service's.
 ---@async
@@ -79,7 +93,7 @@ local function remove(run, spec)
   end
   for _, front in ipairs(fronts) do release(run, front) end
   if spec.images then remove_images(run, environment.base(name, run.env)) end
-  return { summary = name .. " is gone" }
+  return { summary = summary(run, name) }
 end
 
 return remove

@@ -7,6 +7,7 @@ local http = require "kiln.http"
 local json = require "kiln.json"
 local secret = require "kiln.secret"
 local ticker = require "kiln.ticker"
+local answers = require "providers.digitalocean.answers"
 
 local api = {}
 
@@ -98,7 +99,7 @@ local function refusal(self, request, response)
   }
 end
 
----Sends once. A success that is no JSON is as good as no answer.
+---Sends once. A success that does not have what was asked for is as good as no answer.
 local function send_once(self, request)
   self.requests = self.requests + 1
   self.sent[#self.sent + 1] = ticker.now()
@@ -115,13 +116,13 @@ local function send_once(self, request)
   }
   note_limit(self, response.headers)
   if response.status >= 400 then error(refusal(self, request, response), 0) end
-  local value = decoded(response)
-  if value == nil and response.status ~= 204 then
+  local value = decoded(response) or response.status == 204
+  if not value or not (request.any or answers.is_whole(request.method, request.path, value)) then
     error_.raise { kind = "unreachable", effect = "maybe",
-      message = ("DigitalOcean: %s %s: answered %d with what is no JSON: %s"):format(request.method,
-        request.path, response.status, http.excerpt(response.body)) }
+      message = ("DigitalOcean: %s %s: answered %d without what was asked for: %s")
+        :format(request.method, request.path, response.status, http.excerpt(response.body)) }
   end
-  return value or true
+  return value
 end
 
 ---Whether an attempt may be repeated, and after how many seconds at least.
@@ -139,13 +140,15 @@ end
 ---@param method string
 ---@param path string "/v2/droplets", with its query
 ---@param body? table
----@param opts? { within: number?, safe: boolean? } seconds of repetition (120); a POST that may be
----  sent twice, because it says how things shall be (false)
+---@param opts? { within: number?, safe: boolean?, any: boolean? } seconds of repetition (120); a
+---  POST that may be sent twice, because it says how things shall be (false); any JSON will do as
+---  an answer (false)
 ---@return table|boolean answer true for one without a body
 function Api:call(method, path, body, opts)
   opts = opts or {}
   local request = {
     method = method, path = path, body = body and json.encode(body), safe = opts.safe or false,
+    any = opts.any or false,
   }
   local deadline = ticker.now() + (opts.within or 120)
   local pause = 0.5

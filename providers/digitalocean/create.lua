@@ -30,7 +30,11 @@ local function create(client, spec)
   for round = 1, rounds do
     local ok, result = xpcall(client.serial, error_.from, client, "POST", spec.path, spec.body,
       { within = spec.within })
-    if ok then return spec.read(result) end
+    if ok then
+      ok, result = xpcall(spec.read, error_.from, result)
+      if ok then return result end
+      result.effect = "maybe" -- it was sent, and accepted
+    end
     if result.effect ~= "maybe" then error(result, 0) end
     local row = found_after(spec)
     if row ~= nil then return row end

@@ -189,7 +189,7 @@ Driver.destroy_resource = network.destroy
 ---@return table|boolean answer
 function Driver:request(method, path, body)
   if path:sub(1, 4) ~= "/v2/" then path = "/v2" .. path end
-  return self.api:call(method, path, body)
+  return self.api:call(method, path, body, { any = true })
 end
 
 return digitalocean

@@ -130,7 +130,7 @@ local function clean(run, spec, token, err)
     return
   elseif error_.is(err, "cancelled") then
     return -- the ledger has the intent
-  elseif err.effect == "none" or error_.is(err, "limit") or not error_.may_pass(err) then
+  elseif err.effect == "none" or error_.is(err, "limit", "unsupported", "usage") then
     run.store:ledger_gone(token)
     return
   end

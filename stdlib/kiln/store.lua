@@ -374,13 +374,14 @@ function Store:ledger_gone(token)
 end
 
 ---Lists what kiln made.
----@param filter? { run: string?, state: string?, kind: string?, service: string? }
+---@param filter? { run: string?, state: string?, kind: string?, service: string?, env: string? }
 ---@return table[]
 function Store:ledger(filter)
   filter = filter or {}
   return exec(self, [[SELECT * FROM ledger WHERE (?1 IS NULL OR run = ?1)
     AND (?2 IS NULL OR state = ?2) AND (?3 IS NULL OR kind = ?3) AND (?4 IS NULL OR service = ?4)
-    ORDER BY created]], filter.run, filter.state, filter.kind, filter.service)
+    AND (?5 IS NULL OR run IN (SELECT id FROM runs WHERE env = ?5))
+    ORDER BY created]], filter.run, filter.state, filter.kind, filter.service, filter.env)
 end
 
 leases(Store, exec, atomic)

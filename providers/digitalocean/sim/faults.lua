@@ -38,6 +38,14 @@ faults.catalogue = {
     what = "a gateway's HTML page instead of JSON: `status` (502), `after`" },
   { kind = "truncated", on = "any", effect = true, example = { kind = "truncated" },
     what = "the request takes effect and half of the JSON comes back" },
+  { kind = "empty", on = "any", effect = true, example = { kind = "empty" },
+    what = "the request takes effect and the answer is `{}`" },
+  { kind = "array", on = "any", effect = true, example = { kind = "array" },
+    what = "the request takes effect and the answer is `[]`" },
+  { kind = "nulls", on = "any", effect = true, example = { kind = "nulls" },
+    what = "the request takes effect and the answer has null for everything" },
+  { kind = "page", on = "any", effect = false, example = { kind = "page" },
+    what = "200 with a gateway's HTML page, `after`" },
   { kind = "rate_limit", on = "any", effect = false,
     example = { kind = "rate_limit", retry_after = 2 },
     what = "429, with `retry_after` seconds or without" },
@@ -175,6 +183,10 @@ local answers = {
     return { status = status, headers = { ["content-type"] = "text/html" },
       body = pages:format(status, reason, status, reason) }
   end,
+  page = function()
+    return { status = 200, headers = { ["content-type"] = "text/html" },
+      body = "<!DOCTYPE html>\n<html><body><h1>Welcome to the gateway</h1></body></html>\n" }
+  end,
   rate_limit = function(fault)
     local answer = problem(429, "too_many_requests", "API Rate limit exceeded.")
     answer.headers["retry-after"] = fault.retry_after and ("%d"):format(fault.retry_after) or nil
@@ -201,6 +213,28 @@ local answers = {
 function faults.answer(fault)
   local make = answers[fault.kind]
   return make and make(fault)
+end
+
+---What a fault makes of a successful answer.
+local changes = {
+  truncated = function(body) return body:sub(1, #body // 2) end,
+  empty = function() return "{}" end,
+  array = function() return "[]" end,
+  nulls = function(body)
+    local nulls = {}
+    for name in pairs(body ~= "" and json.decode(body) or {}) do nulls[name] = json.null end
+    return json.encode(nulls)
+  end,
+}
+
+---Changes an answer as a fault has it.
+---@param fault? kiln.do.sim.Fault
+---@param answer { status: integer, headers: table<string, string>, body: string }
+function faults.change(fault, answer)
+  local change = fault and changes[fault.kind]
+  if not change or answer.status >= 300 then return end
+  if answer.status == 204 and fault.kind ~= "truncated" then answer.status = 200 end
+  answer.body = change(answer.body)
 end
 
 return faults

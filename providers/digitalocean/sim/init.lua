@@ -176,7 +176,7 @@ local function answer_request(self, request, fault, rate_headers, full, request_
   end
   local done = finished(answer, rate_headers, request_id)
   if instead then return finished(instead, {}, request_id) end
-  if fault and fault.kind == "truncated" then done.body = done.body:sub(1, #done.body // 2) end
+  faults.change(fault, done)
   if fault and fault.kind == "delay" then done.delay = fault.seconds or 1 end
   return done
 end

@@ -1,4 +1,5 @@
 ---The last lines of a run: what became of it, what still exists, the next command.
+local remains = require "kiln.run.remains"
 local sh = require "kiln.sh"
 
 local failure = {}
@@ -127,10 +128,8 @@ end
 function failure.ending(outcome, verbose)
   local id = outcome.run and outcome.run:sub(1, 4)
   local lines = endings[outcome.status](outcome, id, verbose)
-  local bad = outcome.status == "failed" or outcome.status == "stopped"
-    or outcome.status == "kept"
-  for _, row in ipairs(bad and outcome.remains or {}) do
-    lines[#lines + 1] = ("  still there: %s %s (%s)"):format(row.kind, row.name, row.provider)
+  if outcome.remains and outcome.status ~= "done" then
+    for _, text in ipairs(remains.lines(outcome.remains)) do lines[#lines + 1] = "  " .. text end
   end
   if outcome.status ~= "done" then
     table.move(not_undone(outcome), 1, most_shown + 1, #lines + 1, lines)

@@ -11,6 +11,7 @@ local machine_keys = require "kiln.machine_keys"
 local project = require "kiln.project"
 local provider = require "kiln.provider"
 local recipe = require "kiln.recipe"
+local remains = require "kiln.run.remains"
 local Run = require "kiln.run.object"
 local secret = require "kiln.secret"
 local secret_declared = require "kiln.secret_declared"
@@ -28,7 +29,7 @@ local lease_seconds = 30
 ---@field dir? string the project's folder
 ---@field result? any what the entry returned
 ---@field error? kiln.Error
----@field remains? table[] ledger rows of what the run made that still exists
+---@field remains? kiln.Remains what the ledger and the journal have of it
 ---@field stands? string[] operations that changed something that kiln did not make
 ---@field seconds number
 ---@field late_abort? boolean it was to be aborted and is done: the old release had been given up
@@ -168,12 +169,12 @@ local function conduct(self, loaded, entry)
   provider.close(self)
   if ok and self.halted then ok, result = false, self.halted end -- the recipe caught it
   if not ok then result = error_.from(result) end
-  local status = classify(self, ok, result)
+  local status, known, left = classify(self, ok, result), pcall(remains.of, self.store, self.id)
+  if known and not ok then status, result = remains.judge(left, status, result) end
   local err = not ok and secret.redact_fields(error_.from(result)) or nil
-  local known, remains = pcall(self.store.ledger, self.store, { run = self.id, state = "live" })
   local made = outcome(status, {
     run = self.id, service = self.service, dir = self.dir, result = ok and result or nil,
-    error = err, remains = known and remains or nil, seconds = timer.now() - started,
+    error = err, remains = known and left or nil, seconds = timer.now() - started,
     late_abort = self.aborting and self.committed and ok or nil, stands = self.stands,
   })
   return record_end(self, made, ok and encodable(result) or nil)
