@@ -23,6 +23,13 @@ package.preload["providers.simulated"] = function()
   return { new = function() return current:driver() end }
 end
 
+---What the recipes wait with. `pause`: outside of operations, and only when the run is continued.
+package.preload["kiln.spec_world"] = function()
+  return {
+    sleep = timer.sleep, pause = function() if current.later then timer.sleep(7) end end,
+  }
+end
+
 ---Calls what may die in the middle: what a dead process would have said is nothing.
 local function lived(call, ...)
   local ok, made = pcall(call, ...)
@@ -106,6 +113,7 @@ end
 
 ---Goes on with the run until it is no longer open; dies once more at `second` if given.
 local function go_on(world, id, how, second)
+  world.later = true
   death.bury(world.dir .. "/.kiln/state.db")
   death.live(second)
   local made = lived(run[how], { run = id, dir = world.dir })

@@ -1,14 +1,16 @@
 ---A run whose course is decided by which of several tasks comes first, killed everywhere too.
 local op = require "kiln.op"
 local scope = require "kiln.scope"
-local ticker = require "kiln.ticker"
+local world = require "kiln.spec_world"
 
 local app = { name = "app" }
 
 app.args = { version = { "as the other recipe", required = true } }
 
----Makes a machine, does a few things on it, and destroys it.
+---Makes a machine, does a few things on it, and destroys it. A later life of the run waits first,
+---outside of any operation, as for a secret's command.
 local function visit(run, base, name, steps, last)
+  world.pause()
   local one = run.cloud:machines { names = { name }, image = base.id, tags = {} }[1]
   return op.ensure(function()
     one:ready {}
@@ -22,7 +24,7 @@ local function fail()
 end
 
 local function wait()
-  return op.call { name = "wait", class = "read", perform = function() ticker.pause(900) end }
+  return op.call { name = "wait", class = "read", perform = function() world.sleep(900) end }
 end
 
 ---Lets tasks decide: the first of several, one of them a block of its own; the first that fails of

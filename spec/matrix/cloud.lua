@@ -15,6 +15,7 @@ local cloud = {}
 ---@field dir string the project
 ---@field lost string[] moments at which the service did not answer
 ---@field seen { method: string, path: string }[] every request so far
+---@field later? boolean the run is continued: its replay waits where a real one can
 local Cloud = {}
 Cloud.__index = Cloud
 
@@ -105,12 +106,18 @@ function Cloud:send(request)
   return answer
 end
 
----Gives a process's driver.
+---Gives a process's driver. That of a run that is continued starts what went down, which takes a
+---while.
 function Cloud:driver()
-  return require("providers.digitalocean").new {
+  local driver = require("providers.digitalocean").new {
     token = crypto.secret "spec-token", url = "http://api.test",
     send = function(request) return self:send(request) end,
   }
+  driver.revive = self.later and function()
+    timer.sleep(7)
+    return {}
+  end or nil
+  return driver
 end
 
 ---Describes what is there, without numbers that differ from run to run.

@@ -94,7 +94,7 @@ end
 ---@param path string of the state file
 function death.bury(path)
   local db = assert(real_open(path))
-  assert(db:exec("UPDATE leases SET boot_id = 'an earlier start of this machine'"))
+  assert(db:exec("UPDATE leases SET pid_started = pid_started + 1"))
   db:close()
 end
 
