@@ -6,6 +6,19 @@
 #include <stdio.h>
 #include <string.h>
 
+// A host may have written a part of the message: what steers a terminal becomes '?'. In UTF-8, the
+// control characters above ASCII are 0xc2 and a byte from 0x80 to 0x9f.
+static void clean(char *text)
+{
+    for (unsigned char *at = (unsigned char *)text; *at != '\0'; at++) {
+        bool above = at[0] == 0xc2 && at[1] >= 0x80 && at[1] <= 0x9f;
+        if (above)
+            at[1] = '?';
+        if (above || (*at < ' ' && *at != '\n' && *at != '\t') || *at == 0x7f)
+            *at = '?';
+    }
+}
+
 void kl_failure_set(kl_failure *out, const char *kind, int code, const char *format, ...)
 {
     va_list args;
@@ -14,6 +27,7 @@ void kl_failure_set(kl_failure *out, const char *kind, int code, const char *for
     out->code = code;
     vsnprintf(out->message, sizeof out->message, format, args);
     va_end(args);
+    clean(out->message);
 }
 
 static const char *kind_of_errno(int error)

@@ -14,7 +14,8 @@ typedef struct kl_failure {
 // Kinds: cancelled stopped timeout unreachable exit auth host_key not_found exists invalid denied
 // limit io tls protocol unsupported locked diverged probe usage.
 
-// Fills `out`; `kind` must be a static string. A later call replaces an earlier one.
+// Fills `out`; `kind` must be a static string. A later call replaces an earlier one. Control
+// characters other than tabs and line ends become '?'.
 void kl_failure_set(kl_failure *out, const char *kind, int code, const char *format, ...)
     __attribute__((format(printf, 4, 5)));
 
