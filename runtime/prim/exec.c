@@ -211,10 +211,19 @@ static int run_push(lua_State *L, kl_op *op)
 
 static const kl_op_class run_class = {"exec.run", run_release, run_push, run_release};
 
+// A command is a C string on its way: one with a zero byte would lose what follows it.
+static const char *check_command(lua_State *L)
+{
+    size_t length;
+    const char *command = luaL_checklstring(L, 2, &length);
+    luaL_argcheck(L, strlen(command) == length, 2, "a command cannot have a zero byte");
+    return command;
+}
+
 static int exec_run(lua_State *L)
 {
     kl_ssh_session *session = kl_ssh_check(L, 1);
-    const char *command = luaL_checkstring(L, 2);
+    const char *command = check_command(L);
     exec_options options;
     read_options(L, &options);
     run_op *self = kl_op_new(L, sizeof *self, &run_class);
@@ -272,7 +281,7 @@ static const kl_own_class channel_class = {"rt.exec.channel", exec_channel_metho
 static int exec_start(lua_State *L)
 {
     kl_ssh_session *session = kl_ssh_check(L, 1);
-    const char *command = luaL_checkstring(L, 2);
+    const char *command = check_command(L);
     exec_options options;
     read_options(L, &options);
     exec_channel *channel = kl_own_new(L, sizeof *channel, &channel_class);

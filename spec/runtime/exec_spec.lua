@@ -102,6 +102,11 @@ describe("rt.exec", function()
     assert.matches("upload it as a script", err.message)
   end)
 
+  it("raises for a command with a zero byte, which would lose its end", function()
+    assert.error_matches(function() exec.run(session, "echo a\0b") end, "zero byte")
+    assert.error_matches(function() exec.start(session, "echo a\0b") end, "zero byte")
+  end)
+
   it("runs many commands at once on one connection", function()
     local tasks = {}
     for i = 1, 40 do
