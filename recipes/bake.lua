@@ -14,6 +14,7 @@ local op = require "kiln.op"
 ---@field inputs? (string|number)[] what else the image depends on
 ---@field build fun(box: kiln.Machine) installs everything on the builder
 ---@field within? number seconds for the builder to become ready (180)
+---@field cloud_init? "done"|"degraded"|"error" the worst end of cloud-init that will do ("done")
 
 local function build(run, spec, inputs, base)
   local names = { run:named(spec.name) .. "-builder-" .. run.id:sub(1, 4) }
@@ -23,7 +24,7 @@ local function build(run, spec, inputs, base)
     tags = { kiln_role = "builder" },
   }[1]
   return op.ensure(function()
-    builder:ready { within = spec.within }
+    builder:ready { within = spec.within, cloud_init = spec.cloud_init }
     builder.used = {}
     spec.build(builder)
     hygiene.clean(builder)

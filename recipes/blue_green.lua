@@ -11,7 +11,9 @@ local rollout = require "recipes.rollout"
 ---@field health kiln.Health
 ---@field size? string
 ---@field count? integer machines (1; an address takes one, a load balancer any number)
----@field user_data? string
+---@field user_data? string of any kind that cloud-init knows
+---@field cloud_init? "done"|"degraded"|"error" the worst end of cloud-init with which a machine is
+---  ready ("done")
 ---@field configure? fun(machine: kiln.Machine) called for each new machine before it is probed:
 ---  what must not be in user-data, over SSH
 ---@field drain? number seconds for connections to the old machines to end (30)

@@ -91,7 +91,7 @@ function rollout.boot(run, plan, spec, undo)
           return nil, "destroyed"
         end)
       end
-      scope.all(machines, function(one) one:ready() end)
+      scope.all(machines, function(one) one:ready { cloud_init = spec.cloud_init } end)
       for index, one in ipairs(machines) do addresses[index] = one.address end
       return machines, table.concat(addresses, ", ") .. "  ready (ssh, cloud-init)"
     end,

@@ -78,6 +78,59 @@ function app.boot(run, args)
   run:note(json.encode(said))
 end
 
+local rejected = {
+  typo = "#cloud-config\nrun_cmd: [touch /root/never]\n",
+  schema = "#cloud-config\nwrite_files:\n- path: /root/x\n  permissions: {}\n",
+  command = cloudinit.config { { runcmd = { "echo so far", "false", "touch /root/never" } } },
+  script = "#!/bin/sh\necho cannot go on >&2\nexit 7\n",
+  yaml = "#include\nfile:///etc/hostname\n",
+}
+
+---Boots machines whose user-data goes wrong.
+function app.wrong(run)
+  local base, names = run.cloud:base "debian-13", {}
+  for name in pairs(rejected) do names[#names + 1] = name end
+  local said = scope.all(names, function(name)
+    local ok, err = pcall(machine, run, "wrong-" .. name, base, rejected[name])
+    return { name = name, ok = ok, message = err.message, output = err.output, kind = err.kind }
+  end)
+  run:note(json.encode(said))
+end
+
+---Boots some of them and takes them as they are.
+function app.allowed(run)
+  local base = run.cloud:base "debian-13"
+  local function ready(name, allowed)
+    local box = run.cloud:machines { names = { "kinds-allowed-" .. name .. allowed },
+      image = base.id, size = "1gb", user_data = rejected[name] }[1]
+    return pcall(box.ready, box, { cloud_init = allowed })
+  end
+  run:note(json.encode(scope.all {
+    function() return (ready("typo", "degraded")) end,
+    function() return (ready("script", "degraded")) end,
+    function() return (ready("script", "error")) end,
+  }))
+end
+
+---Asks again whether a machine is ready when cloud-init's last stage failed, when it is switched
+---off, and when it is not there.
+function app.states(run)
+  local box = machine(run, "states", run.cloud:base "debian-13")
+  local said = {}
+  for index, change in ipairs {
+    "rm /run/cloud-init/result.json; cd /etc/systemd/system; "
+      .. "printf '[Service]\nType=oneshot\nExecStart=false\n' > cloud-final.service; "
+      .. "systemctl daemon-reload; systemctl restart cloud-final; true",
+    "touch /etc/cloud/cloud-init.disabled",
+    "rm /usr/bin/cloud-init",
+  } do
+    box:run(change)
+    local ok, err = pcall(box.ready, box)
+    said[index] = ok and "ready" or err.message
+  end
+  run:note(json.encode(said))
+end
+
 ---Writes files, and asks cloud-init for its types.
 function app.files(run)
   local raw = { write_files = { { path = "/root/setuid", content = "x", permissions = "4755" } } }
@@ -202,6 +255,36 @@ describe("user-data", function()
         assert.equal(kind, "text/" .. user_data.read(start .. body).type)
       end
     end
+  end)
+
+  on_machines("that goes wrong makes no machine ready, and cloud-init says why", function()
+    local rows = noted(kiln("run", "app.lua", "wrong", "--json"))
+    local words = { typo = "run_cmd", schema = "permissions", command = "so far",
+      script = "cannot go on", yaml = "" }
+    local count = 0
+    for _, row in ipairs(rows) do
+      assert.is_false(row.ok, row.name)
+      assert.equal("exit", row.kind)
+      assert.matches("cloud-init of kinds-wrong-" .. row.name, row.message, 1, true)
+      assert.matches(words[row.name], row.output, 1, true, row.name)
+      count = count + 1
+    end
+    assert.equal(5, count)
+  end)
+
+  on_machines("that goes wrong is taken when the recipe says so, and is told", function()
+    local done = kiln("run", "app.lua", "allowed")
+    assert.equal(0, done.code, done.err)
+    assert.matches("[true,false,true]", done.out .. done.err, 1, true)
+    assert.matches("cloud-init of kinds-allowed-typodegraded: cloud-config failed schema",
+      done.out .. done.err, 1, true)
+  end)
+
+  on_machines("was done only where cloud-init is there, has ended, or is switched off", function()
+    assert.same({
+      "cloud-init of kinds-states was ended before it was done", "ready",
+      "cloud-init of kinds-states is not installed, and its user-data never ran",
+    }, noted(kiln("run", "app.lua", "states", "--json")))
   end)
 
   on_machines("that would not run is refused before anything is made", function()

@@ -2,6 +2,7 @@
 local timer = require "rt.timer"
 local error_ = require "kiln.error"
 local commands = require "kiln.machine_commands"
+local boot = require "kiln.machine_boot"
 local machine_keys = require "kiln.machine_keys"
 local op = require "kiln.op"
 local scope = require "kiln.scope"
@@ -29,28 +30,15 @@ function machine.new(run, row)
   }, Machine)
 end
 
-local function cloud_init_result(self, session, within)
-  local answer = session:run("cloud-init status --wait --long 2>&1", {
-    check = false, timeout = within,
-  })
-  local state = answer.out:match("status: (%S+)") or "unknown"
-  if state == "done" or state == "disabled" then return end
-  local log = session:run("tail -n 5 /var/log/cloud-init.log /var/log/cloud-init-output.log 2>&1", {
-    check = false, timeout = 10,
-  })
-  error_.raise {
-    kind = "exit", machine = self.name, output = answer.out .. log.out,
-    message = ("cloud-init of %s ended with status %s"):format(self.name, state),
-  }
-end
-
 ---Waits until the machine is ready: it has an address, SSH answers with the pinned key, cloud-init
----has finished without error.
+---has done all that the user-data asked for. Raises `exit` with what cloud-init says where not.
 ---@async
----@param opts? { within: number? } seconds (180)
+---@param opts? { within: number?, cloud_init: "done"|"degraded"|"error"? } seconds (180); the worst
+---  end of cloud-init that will do ("done")
 ---@return kiln.Machine self
 function Machine:ready(opts)
   local within = opts and opts.within or 180
+  local allowed = boot.allowed(opts and opts.cloud_init)
   local row = op.call {
     name = "ready " .. self.name, class = "read", args = { id = self.id }, quiet = true,
     perform = function()
@@ -72,7 +60,7 @@ function Machine:ready(opts)
       end
       self.address = now.address
       sessions.persist(self, within, function(session, left)
-        cloud_init_result(self, session, left)
+        boot.await(self, session, left, allowed)
       end)
       return { address = now.address }
     end,
@@ -182,7 +170,7 @@ end
 ---Waits for several machines at the same time.
 ---@async
 ---@param machines kiln.Machine[]
----@param opts? { within: number? }
+---@param opts? { within: number?, cloud_init: string? } as in `ready`
 function machine.all_ready(machines, opts)
   scope.all(machines, function(one) return one:ready(opts) end)
 end
