@@ -59,10 +59,10 @@ function rollout.before(plan, spec)
 end
 
 ---What a release can be found again by when the ledger is lost.
-local function labels(plan, spec)
+local function labels(run, plan, spec)
   return {
-    kiln_service = spec.service, kiln_colour = plan.colour,
-    kiln_version = spec.version or spec.image.name,
+    kiln_owner = run:owner_label(spec.service), kiln_service = spec.service,
+    kiln_colour = plan.colour, kiln_version = spec.version or spec.image.name,
     kiln_health = ("%d %s"):format(spec.health.port, spec.health.path),
   }
 end
@@ -82,7 +82,7 @@ function rollout.boot(run, plan, spec, undo)
       local machines = run.cloud:machines {
         names = wanted, image = spec.image.id, size = spec.size, user_data = spec.user_data,
         colour = plan.colour,
-        tags = labels(plan, spec),
+        tags = labels(run, plan, spec),
       }
       local addresses = {}
       for _, one in ipairs(machines) do

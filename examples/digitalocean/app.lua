@@ -46,7 +46,7 @@ local function database(run)
     name = "database " .. run.name .. "-db",
     perform = function()
       local found = run.cloud:database(nil, { create = true, engine = "pg" })
-      found:allow("kiln_service", run.name)
+      found:allow()
       return found, ("%s:%d  online"):format(found.host, found.port)
     end,
   }

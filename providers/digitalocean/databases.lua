@@ -5,6 +5,7 @@ local error_ = require "kiln.error"
 local json = require "kiln.json"
 local secret = require "kiln.secret"
 local create = require "providers.digitalocean.create"
+local naming = require "providers.digitalocean.naming"
 
 local databases = {}
 
@@ -13,7 +14,8 @@ local function row_of(database)
   local private = type(database.private_connection) == "table" and database.private_connection
   local connection = private or database.connection or {}
   return {
-    id = database.id, name = database.name, state = database.status == "online" and "online"
+    id = database.id, name = database.name, tags = (naming.read(database.tags, database.name)),
+    state = database.status == "online" and "online"
       or database.status, engine = database.engine, version = database.version,
     host = connection.host, port = connection.port, user = connection.user,
     database = connection.database, ssl = connection.ssl ~= false,
@@ -35,8 +37,8 @@ end
 ---Makes a database; one of that name is taken as it is. `await` waits until it is online.
 ---@async
 ---@param self kiln.digitalocean.Driver
----@param spec { name: string, engine: string?, version: string?, size: string?, nodes: integer? }
----  ("pg", the newest, "db-s-1vcpu-1gb", 1)
+---@param spec { name: string, engine: string?, version: string?, size: string?, nodes: integer?,
+---  tags: table? } ("pg", the newest, "db-s-1vcpu-1gb", 1)
 ---@return table database
 function databases.create(self, spec)
   local there = databases.find(self, spec.name)
@@ -47,7 +49,7 @@ function databases.create(self, spec)
       name = spec.name, engine = spec.engine or "pg", version = spec.version,
       size = spec.size or "db-s-1vcpu-1gb", num_nodes = spec.nodes or 1,
       region = self.options.region, private_network_uuid = self.options.vpc,
-      tags = json.array { "kiln" },
+      tags = json.array { naming.ours, table.unpack(naming.tags_of(spec.tags or {})) },
     },
     read = function(answer) return row_of(answer.database) end,
     find = function() return databases.find(self, spec.name) end,

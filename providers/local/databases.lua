@@ -54,7 +54,7 @@ local function row_of(site, machine)
   local name = machine.tags[tag]
   local role, known = role_of(name), kept(site, name) or {}
   return {
-    id = machine.id, name = name, host = machine.address, port = port,
+    id = machine.id, name = name, tags = machine.tags, host = machine.address, port = port,
     user = known.user or role, database = known.database or role, ssl = true, engine = "pg",
     state = answers(machine.address) and "online" or "creating",
   }
@@ -106,7 +106,7 @@ end
 ---@async
 ---@param driver kiln.local.Driver
 ---@param spec { name: string, engine: string?, user: string?, database: string?,
----  password: string? } ("pg"), (of the name), (of the name), (a random one)
+---  password: string?, tags: table? } ("pg"), (of the name), (of the name), (a random one)
 ---@return table database
 function databases.create(driver, spec)
   local there = databases.find(driver, spec.name)
@@ -115,9 +115,11 @@ function databases.create(driver, spec)
     error_.raise { kind = "unsupported", message = ("the local cloud has PostgreSQL (\"pg\") only, "
       .. "not '%s'"):format(spec.engine) }
   end
+  local tags = { [tag] = spec.name }
+  for key, value in pairs(spec.tags or {}) do tags[key] = value end
   return row_of(driver.site, driver:create_machine {
     name = "db-" .. spec.name, token = "database-" .. spec.name, image = driver:base_image(base).id,
-    tags = { [tag] = spec.name },
+    tags = tags,
     user_data = user_data(access(driver.site, spec)),
   })
 end

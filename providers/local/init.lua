@@ -165,10 +165,19 @@ end
 ---  size: string? } a local machine has the host's size
 ---@return table machine
 function Driver:create_machine(spec)
-  return machine_row(error_.check(machine.create {
+  local made, err = machine.create {
     dir = self.site.dir, name = spec.name, token = spec.token, image = spec.image,
     user_data = spec.user_data, data = json.encode { tags = spec.tags or {} },
-  }))
+  }
+  if not made and err.kind == "exists" then
+    local there = self:machine(spec.name)
+    local tags = there and there.tags or {}
+    if tags.kiln_project then
+      err.message = ("%s, of project %s, environment %s: services of one host need different "
+        .. "names"):format(err.message, tags.kiln_project, tags.kiln_env)
+    end
+  end
+  return machine_row(error_.check(made, err))
 end
 
 ---Lists machines.

@@ -2,6 +2,7 @@
 ---other, and a typo is no environment.
 local fs = require "rt.fs"
 local proc = require "rt.proc"
+local rt_http = require "rt.http"
 local stranger = require "spec.support.stranger"
 
 local exe = assert(fs.realpath("/proc/self/exe"))
@@ -72,6 +73,64 @@ describe("an environment", function()
     assert.equal(3, done.code, done.err)
     assert.matches("which belongs to this project, environment default", done.err, 1, true)
     assert.equal("v1", stranger.version_at(production))
+  end)
+end)
+
+describe("a database of an environment", function()
+  local user
+
+  setup(function() user = stranger.new { cloud = "digitalocean", machines = "none" } end)
+
+  teardown(function() user:close() end)
+
+  local function write(call)
+    user:write("app.lua", ([[
+      local app = { name = "app", environments = { "staging" } }
+      function app.deploy(run)
+        local found = run.cloud:%s
+        found:allow()
+        return { summary = "database " .. found.name }
+      end
+      return app]]):format(call))
+  end
+
+  local function rules(name)
+    local values = {}
+    for _, one in ipairs(user.sim:call("GET", "/v2/databases").databases) do
+      local path = ("/v2/databases/%s/firewall"):format(one.id)
+      for _, rule in ipairs(one.name == name and user.sim:call("GET", path).rules or {}) do
+        values[#values + 1] = rule.value
+      end
+    end
+    rt_http.forget()
+    return table.concat(values, " ")
+  end
+
+  it("is its own, and lets in its own machines alone", function()
+    write "database(nil, { create = true })"
+    assert.matches("database app-db", user:must("run", "app.lua"), 1, true)
+    assert.matches("database app-staging-db", user:must("run", "app.lua", "-e", "staging"), 1, true)
+    assert.matches("^kiln%-tag:kiln_5fowner:%x+%-app$", rules "app-db")
+    assert.matches("^kiln%-tag:kiln_5fowner:%x+%-app%-staging$", rules "app-staging-db")
+  end)
+
+  it("is not another one's by its name, unless the recipe shares it", function()
+    write 'database("app-db", { create = true })'
+    local done = user:kiln("run", "app.lua", "-e", "staging")
+    assert.equal(3, done.code, done.err)
+    assert.matches("database app-db belongs to this project, environment default, service app, and "
+      .. "this is environment staging; nothing was changed", done.err, 1, true)
+    write 'database("app-db", { shared = true })'
+    user:must("run", "app.lua", "-e", "staging")
+    assert.matches("%x+%-app kiln%-tag:.*%-app%-staging$", rules "app-db")
+  end)
+
+  it("is not another project's", function()
+    user:checkout { "app.lua" }
+    write "database(nil, { create = true })"
+    local done = user:kiln("run", "app.lua")
+    assert.equal(3, done.code, done.err)
+    assert.matches("database app%-db belongs to project %x+, environment default", done.err)
   end)
 end)
 

@@ -50,12 +50,15 @@ local function write(dir, id)
   return made ~= nil
 end
 
----Writes a file that was lost again, from the state. Raises what `known` raises.
+---Brings the file and the state together: each gets the id that only the other one has. Raises what
+---`known` raises.
 ---@param dir string
 ---@param store kiln.Store
 function project.restore(dir, store)
   local id = project.known(dir, store)
-  if id and not read(dir) then write(dir, id) end
+  if not id then return end
+  if not read(dir) then write(dir, id) end
+  if not store:project() then store:project_set(id) end
 end
 
 ---Returns the project's id; makes it, file and all, when there is none. Several processes that do

@@ -2,6 +2,7 @@
 local json = require "rt.json"
 local timer = require "rt.timer"
 local doctor = require "kiln.doctor"
+local environment = require "kiln.run.environment"
 local error_ = require "kiln.error"
 local failure = require "kiln.cli.failure"
 local provider = require "kiln.provider"
@@ -55,7 +56,8 @@ function report.runs(options)
   if options.json then return print_json(list(rows)) end
   if #rows == 0 then say "no run yet" end
   for _, row in ipairs(rows) do
-    say("%-6s %-12s %-12s %-14s %6.1fs  %s ago", row.id:sub(1, 4), row.service, row.entry,
+    local service = environment.name(row.service, row.env)
+    say("%-6s %-12s %-12s %-14s %6.1fs  %s ago", row.id:sub(1, 4), service, row.entry,
       (store:state_of(row):gsub("_", " ")), (row.ended or timer.time()) - row.started,
       age(row.started))
   end
@@ -72,8 +74,8 @@ function report.show(options)
   if options.json then
     return print_json { run = row, operations = list(ops), remains = list(left) }
   end
-  say("run %s · %s · %s · %s · %s", row.id, row.service, row.entry, row.cloud,
-    (store:state_of(row):gsub("_", " ")))
+  say("run %s · %s · %s · %s · %s", row.id, environment.name(row.service, row.env), row.entry,
+    row.cloud, (store:state_of(row):gsub("_", " ")))
   say("arguments %s", row.args)
   local marks = { done = "✓", failed = "✗", intent = "?" }
   for _, op in ipairs(ops) do

@@ -1,6 +1,7 @@
 ---Databases outlive every release: looked up, made when told to, never replaced or destroyed.
 local error_ = require "kiln.error"
 local op = require "kiln.op"
+local owner = require "kiln.provider.owner"
 
 local databases = {}
 
@@ -16,10 +17,24 @@ local databases = {}
 local Database = {}
 Database.__index = Database
 
+---Refuses another environment's database, or another project's, unless the recipe shares it.
+local function check_owner(self, row, spec)
+  local holder = owner.of(self.run, "database", row)
+  if spec.shared or not owner.is_foreign(self.run, holder) then return end
+  error_.raise { kind = "invalid", message = ("database %s %s, and this is environment %s; nothing "
+    .. "was changed: leave the name out, `run.cloud:database(nil, {…})`, and it is called %s-db; "
+    .. "or share it on purpose: database(\"%s\", { shared = true })"):format(row.name,
+    owner.text(self.run, holder), self.run.env, self.run.name, row.name) }
+end
+
 local function row_of(self, name, spec)
   local there = op.call {
     name = "look up database " .. name, class = "read", args = { name = name }, quiet = true,
-    perform = function() return self.driver:database(name) end,
+    perform = function()
+      local row = self.driver:database(name)
+      if row then check_owner(self, row, spec) end
+      return row
+    end,
   }
   if there then return there end
   if not spec.create then
@@ -29,11 +44,12 @@ local function row_of(self, name, spec)
   local function make(token)
     return self.driver:create_database {
       name = name, token = token, engine = spec.engine, version = spec.version, size = spec.size,
-      nodes = spec.nodes,
+      nodes = spec.nodes, tags = self.run:labels { kiln_service = self.run.name },
     }
   end
   return op.call {
     name = "database " .. name, class = "adopt", args = { name = name, engine = spec.engine },
+    prepare = function() self.run:labels() end, -- makes the project's id where there is none
     quiet = true, perform = make, settle = make, -- one of that name is taken as it is
   }
 end
@@ -44,7 +60,8 @@ end
 ---@param self kiln.Cloud
 ---@param name? string (the service's in its environment, and "-db": "app-staging-db")
 ---@param spec? { create: boolean?, engine: string?, version: string?, size: string?,
----  nodes: integer? } make it when there is none (false); "pg", the cloud's newest and smallest
+---  nodes: integer?, shared: boolean? } make it when there is none (false); "pg", the cloud's
+---  newest and smallest; take it although another environment or project made it (false)
 ---@return kiln.Database
 function databases.database(self, name, spec)
   name = name or self.run.name .. "-db"
@@ -70,11 +87,13 @@ function Database:secrets()
   return self.known
 end
 
----Lets machines in by a tag, now and later ones: `database:allow("kiln_service", "app")`.
+---Lets machines in by a tag, now and later ones: without arguments, those of the run's service in
+---its environment and project.
 ---@async
----@param key string
----@param value string
+---@param key? string ("kiln_owner")
+---@param value? string (see `Run:owner_label`)
 function Database:allow(key, value)
+  if not key then key, value = "kiln_owner", self.cloud.run:owner_label() end
   op.call {
     name = ("database %s lets %s=%s in"):format(self.name, key, value), class = "idempotent",
     args = { id = self.id, key = key, value = value }, quiet = true,

@@ -30,19 +30,22 @@ end
 ---@async
 ---@param self kiln.Cloud
 ---@param name string
----@param spec { key: string, value: string, open: table<integer, string[]|true> } the tag; ports,
----  each with the networks that may come in, or true for all
+---@param spec { key: string?, value: string?, open: table<integer, string[]|true> } the tag (that
+---  of the service in this environment and project); ports, each with the networks that may come
+---  in, or true for all
 ---@return table firewall { id, name }
 function network.firewall(self, name, spec)
   self:need "firewalls"
+  local key, value = spec.key, spec.value
+  if not key then key, value = "kiln_owner", self.run:owner_label() end
   local open = {}
   for port, from in pairs(spec.open) do open[tostring(port)] = from end
   return op.call {
     name = "firewall " .. name, class = "idempotent", quiet = true,
-    args = { name = name, key = spec.key, value = spec.value, open = open },
+    args = { name = name, key = key, value = value, open = open },
     perform = function()
       return self.driver:set_firewall {
-        name = name, key = spec.key, value = spec.value, open = spec.open,
+        name = name, key = key, value = value, open = spec.open,
       }
     end,
   }

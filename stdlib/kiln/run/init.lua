@@ -160,7 +160,7 @@ local function conduct(self, loaded, entry)
   local ok, result = xpcall(function()
     machine_keys.know_all(self.store.folder)
     self:emit {
-      type = "run.start", name = self.service, entry = entry, cloud = self.cloud_name,
+      type = "run.start", name = self.name, entry = entry, cloud = self.cloud_name,
       args = self.args, resumed = self.resumed or nil, aborting = self.aborting or nil,
     }
     self.cloud = provider.open(self)

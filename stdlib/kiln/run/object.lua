@@ -304,6 +304,14 @@ function Run:labels(more)
   return labels
 end
 
+---Returns the label that the machines of a service carry, in this environment and project alone:
+---what databases and firewalls let in by.
+---@param name? string the service's in its environment (`run.name`)
+---@return string
+function Run:owner_label(name)
+  return ("%s-%s"):format(self:labels().kiln_project, name or self.name)
+end
+
 ---Gives the path of a file that the recipe names.
 ---@param name string absolute, or below the recipe's folder
 ---@return string
