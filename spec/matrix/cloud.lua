@@ -34,7 +34,7 @@ function cloud.new(opts)
   self.running = function(address) return self:droplet_at(address) end
   self.power_off = function(droplet) self.sim:power_off(droplet.id) end
   self.guests = guests.new(self)
-  for _, name in ipairs { "app.lua", "app.conf", "choices.lua" } do
+  for _, name in ipairs { "app.lua", "app.conf", "choices.lua", "nested.lua" } do
     assert(fs.write(self.dir .. "/" .. name, assert(fs.read("spec/matrix/" .. name))))
   end
   return self

@@ -4,6 +4,7 @@
 ---  kiln lua spec/matrix/local_life.lua start DIR/app.lua POINT [VERSION]
 ---  kiln lua spec/matrix/local_life.lua resume|abort DIR POINT RUN
 local death = require "spec.matrix.death"
+local fs = require "rt.fs"
 local json = require "rt.json"
 local proc = require "rt.proc"
 local task = require "rt.task"
@@ -46,6 +47,28 @@ end
 
 death.pass = point
 
+---Lists the processes that work for this one.
+local function children()
+  local found = {}
+  for _, path in ipairs(assert(fs.glob(("/proc/%d/task/*/children"):format(pid)))) do
+    for number in (fs.read(path) or ""):gmatch("%d+") do found[number] = true end
+  end
+  return found
+end
+
+---Waits until a new process works for this one, which it does as soon as a change to a machine has
+---begun: however short that takes, the cut comes in the middle. A command over ssh has none; it
+---takes longer than this waits.
+local function await_work(before)
+  local deadline = timer.now() + 0.02
+  while timer.now() < deadline do
+    timer.sleep(0)
+    for number in pairs(children()) do
+      if not before[number] then return end
+    end
+  end
+end
+
 ---Does something to the world. Three points: in the middle of it, kiln alone; in the middle, with
 ---what works for it; done, and nobody knows.
 local function effect(what, body, ...)
@@ -53,8 +76,9 @@ local function effect(what, body, ...)
     local name = named(prefix .. what)
     seen[#seen + 1] = name
     if at == name then
+      local before = children()
       task.spawn(function()
-        timer.sleep(0.02)
+        await_work(before)
         kill(prefix == "cutting ")
       end)
     end

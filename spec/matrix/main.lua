@@ -4,6 +4,7 @@
 ---  kiln lua spec/matrix/main.lua all            every point; `all swap` of one scenario
 ---  kiln lua spec/matrix/main.lua short          every 53rd
 ---  kiln lua spec/matrix/main.lua swap 17 abort  one case; `swap 17 resume 3` dies again at 3
+---  kiln lua spec/matrix/main.lua nested 50      recipes of nested blocks, made from 1 to 50
 ---  kiln lua spec/matrix/main.lua faults         a fault of every kind at every request instead
 ---  kiln lua spec/matrix/main.lua faults swap 17 one of these; `faults short` every 149th
 local timer = require "rt.timer"
@@ -37,8 +38,24 @@ if word == "faults" then
   timer.real()
   os.exit(holds and 0 or 1)
 end
+---Kills a recipe of nested blocks at several points, spread over the run by its number.
+local function nest(seed)
+  local name = "nested " .. seed
+  cases.scenarios[name] = { before = {}, version = tostring(seed), ends = "done",
+    recipe = "nested.lua" }
+  local known = cases.count(name)
+  for nth = 1, 3 do
+    local at = (seed * 31 + nth * 997) % #known.points + 1
+    try(name, known, at, "resume")
+    try(name, known, at, "abort")
+    try(name, known, at, nth % 2 == 0 and "resume" or "abort", 1 + (seed + nth * 5) % 12)
+  end
+end
+
 local single = cases.scenarios[word] and tonumber(arg[2])
-if single then
+if word == "nested" then
+  for seed = tonumber(arg[3]) or 1, tonumber(arg[2]) or 8 do nest(seed) end
+elseif single then
   local known = cases.count(word)
   try(word, known, single, arg[3] or "resume", tonumber(arg[4]))
   print(failed == 0 and "holds: killed " .. known.points[single] or "does not hold")

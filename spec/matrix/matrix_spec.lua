@@ -24,6 +24,12 @@ describe("a run in the matrix", function()
     io.stdout:write("\n", done.out:match("fault matrix: [^\n]*"), "\n")
   end)
 
+  it("undoes what each task of nested blocks made, also while its replay waits", function()
+    local done = matrix("nested", "2")
+    assert.equal(0, done.code, done.out .. done.err)
+    assert.matches("kill matrix: 6 resumed, 6 aborted, 6 killed twice; 0 failed", done.out)
+  end)
+
   it("is killed at one place again by one line", function()
     local done = matrix("swap", "20", "abort")
     assert.equal(0, done.code, done.out .. done.err)
