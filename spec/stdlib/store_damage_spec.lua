@@ -114,6 +114,26 @@ describe("kiln.store", function()
     assert.equal(app, store:sources("0123abcd")["app.lua"])
   end)
 
+  it("names an older kiln's releases after their environment, and finds their cloud", function()
+    local folder <close> = recipes.folder()
+    old_store(folder.dir)
+    local db = assert(journal.open(folder.dir .. "/.kiln/state.db"))
+    local old = { { "app", "default" }, { "app", "staging" }, { "web-staging", "staging" } }
+    for _, row in ipairs(old) do
+      assert(db:exec([[INSERT INTO releases (run, service, env, version, image, colour, state, data,
+        created) VALUES ('0123abcd', ?1, ?2, 'v1', 'app-1', 'blue', 'serving', '{}', 1.0)]], row))
+    end
+    db:close()
+    local store <close> = store_.open(folder.dir)
+    local found = {}
+    for index, row in ipairs(store:releases()) do
+      found[index] = ("%s %s %s"):format(row.service, row.env, row.cloud)
+    end
+    local wanted = { "app default none", "app-staging staging none", "web-staging staging none" }
+    assert.same(wanted, found)
+    assert.same({ "default", "staging" }, store:environments())
+  end)
+
   it("is old or new, never between, when the disk fails in the migration", function()
     local folder <close> = recipes.folder()
     old_store(folder.dir)
