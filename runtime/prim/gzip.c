@@ -1,4 +1,4 @@
-// rt.gzip: gzip'd bytes (RFC 1952), unpacked in memory.
+// rt.gzip: bytes packed and unpacked in memory, as gzip (RFC 1952).
 #include "prim/prims.h"
 
 #include "bridge/fail.h"
@@ -8,7 +8,9 @@
 #include <stdbool.h>
 #include <zlib.h>
 
-#define GZIP_FORMAT (15 + 16) // zlib's number for a gzip header and the largest window
+#define GZIP_FORMAT (15 + 16)       // zlib's number for a gzip header and the largest window
+#define MEMORY_LEVEL 8              // zlib's default
+#define PACK_MAX (16 * 1024 * 1024) // a call holds the loop up: what is larger is a file's work
 
 // Unpacks one member after the other; false when the bytes are no gzip or cut off, or when they
 // come to more than `most`: then `out` is longer than that.
@@ -57,7 +59,31 @@ static int gzip_unpack(lua_State *L)
     return kl_fail_as(L, "invalid", "it is no gzip, or cut off");
 }
 
-static const luaL_Reg gzip_functions[] = {{"unpack", gzip_unpack}, {NULL, NULL}};
+static int gzip_pack(lua_State *L)
+{
+    size_t length;
+    const char *bytes = luaL_checklstring(L, 1, &length);
+    luaL_argcheck(L, length <= PACK_MAX, 1, "more than 16 MiB");
+    kl_buf *out = kl_scratch(L);
+    z_stream stream = {.next_in = (z_const Bytef *)bytes, .avail_in = (uInt)length};
+    if (deflateInit2(&stream, Z_DEFAULT_COMPRESSION, Z_DEFLATED, GZIP_FORMAT, MEMORY_LEVEL,
+                     Z_DEFAULT_STRATEGY) != Z_OK)
+        return luaL_error(L, "not enough memory");
+    uLong bound = deflateBound(&stream, (uLong)length);
+    kl_buf_reserve(out, bound);
+    stream.next_out = (Bytef *)out->data;
+    stream.avail_out = (uInt)bound;
+    int result = deflate(&stream, Z_FINISH);
+    out->length = stream.total_out;
+    deflateEnd(&stream);
+    if (result != Z_STREAM_END) // does not come: deflateBound is an upper bound
+        return luaL_error(L, "zlib: error %d", result);
+    kl_scratch_push(L, out);
+    return 1;
+}
+
+static const luaL_Reg gzip_functions[] = {
+    {"pack", gzip_pack}, {"unpack", gzip_unpack}, {NULL, NULL}};
 
 KL_PRIM(gzip)
 {

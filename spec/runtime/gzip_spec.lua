@@ -17,6 +17,17 @@ describe("rt.gzip", function()
     assert.equal("one two", gzip.unpack(packed "one " .. packed "two", 100))
   end)
 
+  it("packs what gzip reads, and what it reads itself", function()
+    for _, text in ipairs { "", "a", ("line é \0\n"):rep(20000), crypto.random(100000) } do
+      local done = proc.run { argv = { "sh", "-c", "base64 -d | gzip -dc | base64 -w0" },
+        stdin = crypto.base64(gzip.pack(text)) }
+      assert.equal(text, crypto.unbase64(done.out))
+      assert.equal(text, gzip.unpack(gzip.pack(text), #text))
+    end
+    assert.has_error(function() gzip.pack(("x"):rep(16 * 1024 * 1024 + 1)) end,
+      "bad argument #1 to 'pack' (more than 16 MiB)")
+  end)
+
   it("refuses what is no gzip, cut off, or longer than it may be", function()
     local whole = packed(("text"):rep(1000))
     for _, bytes in ipairs { "no gzip", "", whole:sub(1, -10), whole .. "more" } do

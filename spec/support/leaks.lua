@@ -2,7 +2,9 @@
 ---would miss what kiln misses.
 local crypto = require "rt.crypto"
 local fs = require "rt.fs"
+local gzip = require "rt.gzip"
 local json = require "rt.json"
+local journal = require "rt.journal"
 
 local leaks = {}
 
@@ -61,6 +63,23 @@ function leaks.keys(project)
   return values
 end
 
+---Unpacks what commands printed: a store keeps it compressed. Reads a copy: to open a store that
+---was left by a kill changes its files.
+local function printed(path)
+  local copy, parts = assert(fs.temp_dir()), {}
+  for _, ending in ipairs { "", "-wal" } do
+    local bytes = fs.read(path .. ending)
+    if bytes then assert(fs.write(copy .. "/state.db" .. ending, bytes)) end
+  end
+  local db = assert(journal.open(copy .. "/state.db"))
+  for _, row in ipairs(assert(db:exec "SELECT output FROM events WHERE output IS NOT NULL")) do
+    parts[#parts + 1] = assert(gzip.unpack(row.output, 4 << 20))
+  end
+  db:close()
+  assert(fs.remove(copy, { recursive = true }))
+  return table.concat(parts)
+end
+
 ---Joins all files below a folder but those of it that hold secrets by intent.
 ---@param dir string
 ---@param skipped? table<string, boolean> names
@@ -75,6 +94,7 @@ function leaks.contents(dir, skipped)
       parts[#parts + 1] = leaks.contents(path)
     else
       parts[#parts + 1] = path .. fs.read(path)
+      if name == "state.db" then parts[#parts + 1] = printed(path) end
     end
   end
   return table.concat(parts, "\n")

@@ -40,7 +40,7 @@ local function perform(self, command, opts, title, token, in_doubt)
   local shell_text, env = as.hide(command, opts.env)
   local text = opts.user and as.wrap(shell_text, { user = opts.user }) or shell_text
   local within, input = opts.timeout or 300, secret.text(opts.stdin) or ""
-  local report = lines.report(self, token, in_doubt, opts.on_line)
+  local report, finish = lines.report(self, token, in_doubt, opts.on_line)
   local ok, result = xpcall(sessions.persist, error_.from, self, within, function(session, left)
     return session:run(guard.command(token, text, #input), {
       check = false, stdin = opts.stdin, timeout = left, on_line = report(),
@@ -48,7 +48,12 @@ local function perform(self, command, opts, title, token, in_doubt)
       kill = false, -- the guard ends it, and knows its group
     })
   end)
-  if ok then return { code = result.code, out = result.out, err = result.err } end
+  finish(ok and result.truncated)
+  if ok then
+    return {
+      code = result.code, out = result.out, err = result.err, truncated = result.truncated or nil,
+    }
+  end
   if error_.is(result, "timeout", "cancelled") then
     local session = sessions.kept(self)
     if session then session:run(guard.stop(token), { check = false, timeout = 10 }) end
@@ -96,7 +101,8 @@ end
 ---  non-zero exit (true); what the step is called (the command's first line); who runs it (who logs
 ---  in); folder; variables; bytes kept of each stream (1 MiB); called with each line. A command, a
 ---  variable or an input that is a secret is in no argv
----@return { code: integer, out: string, err: string } done
+---@return { code: integer, out: string, err: string, truncated: boolean? } done the end of each
+---  stream; `truncated`: there was more
 function Commands:run(command, opts)
   opts = opts or {}
   check_options(opts)

@@ -1,5 +1,4 @@
 ---A command's lines as they come from a machine, each told once.
-local json = require "rt.json"
 local secret = require "kiln.secret"
 
 local lines = {}
@@ -12,26 +11,34 @@ local lines = {}
 ---@param in_doubt? boolean an earlier process may have begun it
 ---@param on_line? fun(line: string, stream: "out"|"err", name: string) called with each line, too
 ---@return fun(): fun(line: string, stream: "out"|"err") attach each connection's own
+---@return fun(cut: boolean?) finish to be called when the command has ended; `cut`: its result does
+---  not have all that it printed
 function lines.report(machine, key, in_doubt, on_line)
   local run = machine.on
   local count, last, passed = { out = 0, err = 0 }, {}, { out = 0, err = 0 }
-  for _, row in ipairs(in_doubt and run.store:output(run.id, key) or {}) do
-    local event = json.decode(row.body)
-    count[event.stream], last[event.stream] = count[event.stream] + 1, event.text
-  end
-  return function()
+  if in_doubt then count, last = run.store:output_told(run.id, key) end
+  local bytes = 0
+  local function attach()
     local at = { out = 0, err = 0 }
     return function(line, stream)
       at[stream] = at[stream] + 1
-      if on_line and at[stream] > passed[stream] then
+      if at[stream] > passed[stream] then
         passed[stream] = at[stream]
-        on_line(line, stream, machine.name)
+        bytes = bytes + #line + 1
+        if on_line then on_line(line, stream, machine.name) end
       end
-      local text, told = secret.redact(line), count[stream]
-      if at[stream] < told or at[stream] == told and text == last[stream] then return end
-      count[stream], last[stream] = at[stream], text
-      run:emit { type = "line", stream = stream, text = line, name = machine.name, key = key }
+      local told = count[stream]
+      if at[stream] < told or at[stream] == told and secret.redact(line) == last[stream] then
+        return
+      end
+      count[stream] = at[stream]
+      last[stream] = run:line { stream = stream, text = line, name = machine.name, key = key }
     end
+  end
+  return attach, function(cut)
+    local dropped = run.store:output_end(key)
+    if not cut and dropped == 0 then return end
+    run:emit { type = "output.cut", name = machine.name, bytes = bytes, dropped = dropped }
   end
 end
 

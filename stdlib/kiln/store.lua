@@ -5,6 +5,8 @@ local journal = require "rt.journal"
 local timer = require "rt.timer"
 local error_ = require "kiln.error"
 local leases = require "kiln.store_leases"
+local output = require "kiln.store_output"
+local prune = require "kiln.store_prune"
 local releases = require "kiln.store_releases"
 local schema = require "kiln.store_schema"
 local seal = require "kiln.store_seal"
@@ -81,7 +83,9 @@ function store.open(dir, opts)
   end
   local db, err = journal.open(path)
   if not db then error(failure_of(path, err), 0) end
-  local self = setmetatable({ folder = folder, path = path, db = db, lines = {} }, Store)
+  local self = setmetatable({
+    folder = folder, path = path, db = db, lines = {}, outputs = {},
+  }, Store)
   local ok, problem = pcall(schema.prepare, db, path)
   if ok then return self end
   db:close()
@@ -92,10 +96,17 @@ end
 function Store:close()
   if not self.db then return end
   local ok, err = true, nil
-  if not self.broken then ok, err = pcall(self.flush, self) end
+  if not self.broken then ok, err = pcall(self.write_back, self) end
   self.db:close()
   self.db = nil
   if not ok then error(err, 0) end
+end
+
+---Writes what was kept back of events, and of what commands printed.
+---@private
+function Store:write_back()
+  self:flush()
+  for key in pairs(self.outputs) do self:output_end(key) end
 end
 
 ---Runs one statement.
@@ -317,10 +328,11 @@ end
 
 ---Writes the events that were kept back.
 function Store:flush()
-  if #self.lines == 0 then return end
+  if #self.lines == 0 and not next(self.outputs) then return end
   local lines = self.lines
   self.lines = {}
   atomic(self, function()
+    self:output_flush()
     for _, line in ipairs(lines) do
       exec(self, "INSERT INTO events (run, key, type, body, time) VALUES (?1, ?2, ?3, ?4, ?5)",
         table.unpack(line, 1, 5))
@@ -336,16 +348,6 @@ function Store:events(run, opts)
   self:flush()
   return exec(self, "SELECT * FROM events WHERE run = ?1 AND seq > ?2 ORDER BY seq", run,
     opts and opts.after or 0)
-end
-
----Gives the events of a command's lines, as the run's processes so far told them.
----@param run string
----@param key string the command's
----@return table[] rows body (JSON)
-function Store:output(run, key)
-  self:flush()
-  return exec(self, [[SELECT body FROM events WHERE run = ?1 AND key = ?2 AND type = 'line'
-    ORDER BY seq]], run, key)
 end
 
 ---Records that something is about to be made.
@@ -385,6 +387,10 @@ function Store:ledger(filter)
 end
 
 leases(Store, exec, atomic)
+output(Store, exec, atomic)
+prune(Store, exec, atomic)
 releases(Store, exec, atomic)
+output(Store, exec, atomic)
+prune(Store, exec, atomic)
 
 return store

@@ -53,6 +53,9 @@ local migrations = {
     [[UPDATE releases SET service = service || '-' || env WHERE env <> 'default'
       AND substr(service, -length(env) - 1) <> '-' || env]],
   },
+  {
+    "ALTER TABLE events ADD COLUMN output BLOB", -- lines that a command printed, packed
+  },
 }
 
 ---Gives the script of SQL that makes a schema.

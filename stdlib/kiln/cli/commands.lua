@@ -71,9 +71,17 @@ local function define_runs(parser)
   add_conduct(rollback)
 end
 
+local function define_prune(runs)
+  runs:argument("action", "prune: forget old runs of which nothing exists any more; shows them "
+    .. "only, without --yes."):argname "prune":args "?":choices { "prune" }
+  runs:option("--keep", "With prune: how many of the newest runs stay (20)."):argname "N"
+  runs:option("--older", "With prune: only runs that ended so long ago: 30d, 12h."):argname "AGE"
+  runs:flag("-y --yes", "With prune: forget them without asking.")
+end
+
 local function define_reports(parser)
   for _, one in ipairs {
-    { "runs", "List the runs of a project." },
+    { "runs", "List the runs of a project; `runs prune` forgets old ones." },
     { "show", "Show a run: its operations, its error, what it left.", "run" },
     { "log", "Show what a run did, line by line.", "run" },
     { "status", "Show every service: releases, machines, images, ages." },
@@ -82,6 +90,7 @@ local function define_reports(parser)
     local command = parser:command(one[1], one[2])
     if one[3] then command:argument("run", "Its id, or the beginning."):argname "RUN" end
     if one[1] ~= "doctor" then add_dir(command) end
+    if one[1] == "runs" then define_prune(command) end
     if one[1] == "log" then
       command:flag("-f --follow", "Go on until the run has ended.")
     end

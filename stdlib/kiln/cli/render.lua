@@ -190,7 +190,18 @@ end
 shown["line"] = function(self, event)
   local last, text = self.active[#self.active], event.text:gsub("%c", " ")
   if last then last.last = text end
-  if self.verbose then print_line(self, paint(self, "      " .. text, "grey")) end
+  if not self.verbose then return end
+  if event.dropped then
+    print_line(self, paint(self, ("      … %d lines, %.1f MB, are not kept …"):format(
+      event.dropped.out + event.dropped.err, event.dropped.bytes / 1e6), "grey"))
+  end
+  print_line(self, paint(self, "      " .. text, "grey"))
+end
+
+shown["output.cut"] = function(self, event)
+  local text = ("printed %.1f MB: its result has the end%s"):format(event.bytes / 1e6,
+    event.dropped > 0 and ", the log the first and the last MiB" or "")
+  print_line(self, line_of(self, "·", event.name, text))
 end
 
 shown["note"] = function(self, event)

@@ -47,11 +47,13 @@ local function find(store, id)
   return row
 end
 
----Lists runs, the newest first.
+---Lists runs, the newest first; with the action "prune", forgets old ones.
+---@async
 ---@param options table
 ---@return integer status
 function report.runs(options)
   local store <close> = opened(options)
+  if options.action then return require("kiln.cli.prune").run(store, options) end
   local rows = store:runs()
   if options.json then return print_json(list(rows)) end
   if #rows == 0 then say "no run yet" end
@@ -117,7 +119,9 @@ function report.log(options)
   repeat
     ended = ended or has_ended(store, row) -- asked before the events are read: none is missed
     for _, event in ipairs(store:events(row.id, { after = last })) do
-      display:event(json.decode(event.body, { bytes = "keep" }))
+      local events = event.type == "output" and store.output_events(event)
+        or { json.decode(event.body, { bytes = "keep" }) }
+      for _, one in ipairs(events) do display:event(one) end
       last = event.seq
     end
     io.stdout:flush()

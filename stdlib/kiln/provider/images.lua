@@ -24,7 +24,7 @@ function images.base(self, name)
         name = "base " .. name, class = "idempotent", args = { name = name },
         perform = function()
           return self.driver:base_image(name, function(text)
-            self.run:emit { type = "line", stream = "out", text = text, name = "base " .. name }
+            self.run:line { stream = "out", text = text, name = "base " .. name }
           end)
         end,
       }

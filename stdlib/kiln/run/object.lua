@@ -50,6 +50,22 @@ function Run:emit(event)
   self.sink(self:record(event))
 end
 
+---Sends a line that a command printed to whoever watches, and keeps it.
+---@param line { stream: "out"|"err", text: string, name: string, key: string? } who printed it; the
+---  command's key
+---@return string text without secrets, as it is kept
+function Run:line(line)
+  local state, text = scope.state(), secret.redact(line.text)
+  local event = {
+    v = 1, type = "line", run = self.id, time = timer.time(), path = state.path,
+    step = state.step and state.step.id, stream = line.stream, text = text, name = line.name,
+    key = line.key,
+  }
+  self.store:output_line(event)
+  self.sink(event)
+  return text
+end
+
 ---Gives a function that tells whoever watches how far the operation's transfer is. It is not kept.
 ---@return (fun(state: kiln.ssh.Progress))? tell nil outside of operations
 function Run:teller()
