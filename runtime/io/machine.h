@@ -4,10 +4,13 @@
 // does its work in straight lines and answers on standard output, so that kiln's loop never blocks.
 // A machine lives on when kiln ends: it belongs to its cgroup, and killing that leaves nothing.
 //
-// A site is a folder with images/, machines/ and a router: a user namespace, in which everything
-// happens, and a network namespace with a bridge, a floating-address map and one cable to the
-// outside. For root the outside is the host's own network. An ordinary user has no say there, so
-// the outside is one more namespace, and io/route.h opens kiln's connections in it.
+// A site is a folder with images/, machines/ and a router: a user and a network namespace with the
+// machines' cables, a floating-address map and one cable to the outside. For root the outside is
+// the host's own network. An ordinary user has no say there, so the outside is one more namespace,
+// and io/route.h opens kiln's connections in it.
+//
+// Each machine has a user namespace of its own, within one that bounds what it may make. Those of
+// root's sites have host ids of their own too; nobody has the layers' and the router's.
 #ifndef KL_IO_MACHINE_H
 #define KL_IO_MACHINE_H
 
@@ -15,6 +18,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/types.h>
 
 #include "base/buf.h"
@@ -44,14 +48,15 @@ void kl_answer_row(const kl_fields *row);
 enum { KL_ROUTER_OUTSIDE = 3, KL_ROUTER_CLAIM = 4 };
 
 typedef struct kl_site {
-    char dir[PATH_MAX];   // absolute
+    char dir[PATH_MAX];   // absolute; the helper works in it
+    int fd;               // it, open
     char tag[9];          // names its cgroup and its cable
     bool ordinary;        // its owner is not root
-    uid_t uid;            // on the host, root of every machine
+    uid_t uid;            // on the host, root of the layers and of the router
     gid_t gid;            // the same
     char group[PATH_MAX]; // its control group, whether it is there or not; "": not chosen yet
     int block;            // its networks are 10.199.block to 10.199.(block + 3)
-    pid_t router;         // holds the user and the network namespace; 0: down
+    pid_t router;         // holds the router's user and network namespace; 0: down
     int lock;
     struct rlimit core; // what this process was started with: it goes to machines
 } kl_site;
@@ -74,33 +79,75 @@ bool kl_router_start(kl_site *site, kl_failure *failure);
 bool kl_router_end(kl_site *site, kl_failure *failure);
 // Finds the site's block, and its router if that is up.
 bool kl_router_read(kl_site *site, kl_failure *failure);
-// Writes the path below the site's folder.
+// Writes a path below the site's folder, in which the helper works.
 void kl_site_path(const kl_site *site, char *out, size_t size, const char *format, ...)
     __attribute__((format(printf, 4, 5)));
+// Opens a folder of the site (O_PATH), through no symbolic link; -1: failed.
+int kl_site_folder(const kl_site *site, const char *path, struct stat *out, kl_failure *failure);
+// Makes a folder of the site with that mode: the site's owner's, or of the ids of layers.
+bool kl_site_own_folder(const kl_site *site, const char *path, mode_t mode, bool of_machine,
+                        kl_failure *failure);
+// Makes images/ or machines/, closed to others; takes one of before over.
+bool kl_site_make_folder(const kl_site *site, const char *name, kl_failure *failure);
 
-// The host ids that machines have: root's are 100000 and those that follow; an ordinary user is
-// root of the machines, and the others are what /etc/subuid and /etc/subgid give to the user.
-enum { KL_IDS = 65536, KL_IDS_ROOT = 100000 };
-// Maps them for a process that has just made its user namespace.
+// The host ids of machines. Root has a range of its own, in blocks of KL_IDS: the first one is that
+// of layers and routers, each machine that runs has another. Layers of before have the ids from
+// KL_IDS_BEFORE on, which an ordinary user may have. An ordinary user is root of the machines, the
+// other ids are what /etc/subuid and /etc/subgid give to the user, and all machines have the same.
+enum { KL_IDS = 65536, KL_IDS_BEFORE = 100000 };
+// The first id of root's range.
+unsigned kl_range_first(void);
+// Is it the first id of a block of such a range?
+bool kl_range_is_ours(unsigned first);
+// Makes the range root's in /etc/subuid and /etc/subgid; fails when somebody else has ids of it.
+bool kl_range_reserve(kl_site *site, kl_failure *failure);
+// Chooses a block for a machine; it is taken for as long as the descriptor is open. -1: failed.
+int kl_range_block(const kl_site *site, unsigned *out, kl_failure *failure);
+// The first id of the layers in machines/NAME or images/NAME, as the file `ids` there says.
+bool kl_ids_of_folder(const char *folder, unsigned *out, kl_failure *failure);
+bool kl_ids_note(const kl_site *site, const char *folder, unsigned first, kl_failure *failure);
+// Maps the ids of layers for a process that has just made its user namespace.
 bool kl_ids_map(const kl_site *site, pid_t pid, kl_failure *failure);
-// Describes them: "0 100000 65536\n…", as /proc/PID/uid_map and gid_map have them.
+// The same with any map, by one who has the right to.
+bool kl_ids_write_map(pid_t pid, const char *map, kl_failure *failure);
+// Describes those of layers: "0 100000 65536\n…", as /proc/PID/uid_map and gid_map have them.
 bool kl_ids_describe(const kl_site *site, kl_buf *out, kl_failure *failure);
 
-// Runs `work` in a child that is root of the site's user namespace (its router's, or one of the
-// same ids) and has been in the folder `dir` of the site before. Files of machines belong to ids
-// that an ordinary user cannot touch in any other way. What `work` appends to `out` comes back.
+// Runs `work` in a child that is root of the ids of layers and starts in `folder`. What `work`
+// appends to `out` comes back.
 typedef bool kl_inside_fn(const void *ctx, kl_buf *out, kl_failure *failure);
-bool kl_inside(const kl_site *site, const char *dir, kl_inside_fn *work, const void *ctx,
-               kl_buf *out, kl_failure *failure);
-// Removes the tree dir/name of the site; fine when it is not there.
-bool kl_inside_remove(const kl_site *site, const char *dir, const char *name, kl_failure *failure);
+bool kl_inside(const kl_site *site, int folder, kl_inside_fn *work, const void *ctx, kl_buf *out,
+               kl_failure *failure);
+// Moves a layer's folder within the site.
+bool kl_layer_move(const kl_site *site, const char *from, const char *to, kl_failure *failure);
+// Removes a tree of the site; fine when it is not there.
+bool kl_layer_remove(const kl_site *site, const char *path, kl_failure *failure);
+
+// The overlay that is a machine's root, opened by the helper, mounted by who is in it.
+enum { KL_LAYERS_MAX = 100 };
+typedef struct kl_layers {
+    char options[4096]; // the kernel takes a page
+    char root[320];     // where it is mounted
+    int folder, own;    // root's: machines/NAME, and as a tree with the machine's ids
+    int trees[KL_LAYERS_MAX], count;
+} kl_layers;
+// `first`: the machine's root on the host (root's sites only).
+bool kl_layers_open(kl_layers *out, const kl_site *site, const char *machine, const char *layers,
+                    unsigned first, kl_failure *failure);
+void kl_layers_close(kl_layers *self);
+// In a process that is the machine's root: makes a mount namespace, mounts, and goes there. Returns
+// what failed, or NULL.
+const char *kl_layers_mount(const kl_layers *self);
+// A folder below machines/NAME or images/NAME, with its ids mapped to those from `first` on.
+int kl_layers_tree(const kl_site *site, const char *folder, const char *below, unsigned first,
+                   kl_failure *failure);
 
 // The network of a site.
 bool kl_net_up(const kl_site *site, kl_failure *failure);
 bool kl_net_down(const kl_site *site, kl_failure *failure);
 // Is there a way out, and with it a name server?
 bool kl_net_has_uplink(const kl_site *site);
-// Gives a machine's process its cable to the bridge and its address.
+// Gives a machine's process its cable to the router and its address.
 bool kl_net_attach(const kl_site *site, pid_t pid, const char *address, kl_failure *failure);
 // Points a floating address to a machine's, or to none (NULL): one transaction.
 bool kl_net_assign(const kl_site *site, const char *address, const char *target,
@@ -111,23 +158,34 @@ bool kl_net_assigned(const kl_site *site, kl_buf *out, kl_failure *failure);
 int kl_net_connections(const kl_site *site, const char *address, const char *target,
                        kl_failure *failure);
 
-// A program run to its end: in the namespaces of `inside` if not 0, in that cgroup.
+// A program run to its end.
 typedef struct kl_command {
     char *const *argv;
     const char *input;      // NULL: none
     const char *input_file; // instead of `input`
-    pid_t inside;           // a process whose user namespace is entered, as its root
-    enum { KL_NET_HERE, KL_NET_ITS, KL_NET_OUTSIDE } net; // ours; that of `inside`; the router's
-    const char *cgroup;                                   // folder to join; NULL: stay
-    const char *dir; // where to start, reached before `inside` is entered; NULL: stay
+    const kl_site *site;
+    enum {
+        KL_AS_IS,
+        KL_AS_NET,     // in the network of the process `net`, with rights there
+        KL_AS_OUTSIDE, // in the network outside of the router
+        KL_AS_LAYERS   // as root of the ids of layers
+    } as;
+    pid_t net;
+    const char *cgroup; // folder to join; NULL: stay
+    const char *dir;    // where to start, reached before anything is entered; NULL: stay
 } kl_command;
 // `out` gets both streams and may be NULL. False when it cannot start or ends with another status
 // than 0: the failure has its last words.
 bool kl_command_run(const kl_command *command, kl_buf *out, kl_failure *failure);
-// In a fresh child: enters a process's user namespace as its root, and its other namespaces that
-// `flags` (CLONE_NEW*) name. No process (0): becomes root of the user namespace that it is in.
-bool kl_enter(pid_t pid, int flags);
-// The same, with the network that lies outside of a router's.
+// In a fresh child: enters a process's user namespace as its root. No process (0): becomes root of
+// the user namespace that it is in.
+bool kl_enter(pid_t pid);
+// In a fresh child: becomes whoever has all rights in the namespaces of the site: the host's root,
+// or the root of an ordinary user's router, within whose user namespace the machines' are.
+bool kl_enter_site(const kl_site *site);
+// The same, and enters the network of a process of the site.
+bool kl_enter_net(const kl_site *site, pid_t pid);
+// The same, with the network that lies outside of an ordinary user's router.
 bool kl_enter_outside(pid_t router);
 // Is there such a program on this host?
 bool kl_command_exists(const char *name);
@@ -156,8 +214,19 @@ bool kl_cgroup_limit(const char *group, const char *file, const char *value, kl_
 // Kills everything in it and removes it; fine when it is not there.
 bool kl_cgroup_destroy(const char *path, kl_failure *failure);
 
+// Makes the shim, which has just started, the root of a machine's user namespaces. See the file.
+typedef struct kl_nest {
+    const kl_site *site;
+    unsigned creator; // who makes them: a host id (of the router's namespace) of its own
+    int processes;    // that the machine may have
+    int report, go;   // a byte '?' asks for ids, a byte comes when they are there
+} kl_nest;
+bool kl_nest_enter(const kl_nest *self);
+// Its other half, in the helper. `first`: as of kl_layers_open.
+bool kl_nest_map(const kl_site *site, pid_t pid, unsigned first, kl_failure *failure);
+
 // Boots a machine whose folder is ready; returns when its PID 1 runs.
-bool kl_shim_boot(const kl_site *site, const char *name, const char *layers, const char *address,
+bool kl_shim_boot(kl_site *site, const char *name, const char *layers, const char *address,
                   kl_failure *failure);
 
 // In what becomes a machine's PID 1: refuses system calls that reach for the host.

@@ -21,15 +21,32 @@ static bool become_root(void)
            prctl(PR_SET_DUMPABLE, 1) == 0;
 }
 
-bool kl_enter(pid_t pid, int flags)
+static bool enter(int process, int namespaces)
 {
-    if (pid == 0)
-        return become_root();
-    int fd = (int)syscall(SYS_pidfd_open, pid, 0);
-    bool ok = fd >= 0 && setns(fd, CLONE_NEWUSER | flags) == 0;
-    if (fd >= 0)
-        close(fd);
-    return ok && become_root();
+    bool ok = process >= 0 && setns(process, namespaces) == 0;
+    if (process >= 0)
+        close(process);
+    return ok;
+}
+
+static int open_process(pid_t pid)
+{
+    return (int)syscall(SYS_pidfd_open, pid, 0);
+}
+
+bool kl_enter(pid_t pid)
+{
+    return (pid == 0 || enter(open_process(pid), CLONE_NEWUSER)) && become_root();
+}
+
+bool kl_enter_site(const kl_site *site)
+{
+    return !site->ordinary || kl_enter(site->router);
+}
+
+bool kl_enter_net(const kl_site *site, pid_t pid)
+{
+    return kl_enter_site(site) && enter(open_process(pid), CLONE_NEWNET);
 }
 
 bool kl_enter_outside(pid_t router)
@@ -37,10 +54,7 @@ bool kl_enter_outside(pid_t router)
     char path[64];
     snprintf(path, sizeof path, "/proc/%d/fd/%d", (int)router, KL_ROUTER_OUTSIDE);
     int fd = open(path, O_RDONLY | O_CLOEXEC);
-    bool ok = fd >= 0 && kl_enter(router, 0) && setns(fd, CLONE_NEWNET) == 0;
-    if (fd >= 0)
-        close(fd);
-    return ok;
+    return fd >= 0 && kl_enter(router) && enter(fd, CLONE_NEWNET);
 }
 
 bool kl_command_exists(const char *name)
@@ -52,13 +66,20 @@ bool kl_command_exists(const char *name)
     return kl_command_run(&command, NULL, &ignored);
 }
 
-static bool enter(const kl_command *command)
+static bool enter_all(const kl_command *command)
 {
-    if (command->inside == 0)
-        return true;
-    if (command->net == KL_NET_OUTSIDE)
-        return kl_enter_outside(command->inside);
-    return kl_enter(command->inside, command->net == KL_NET_ITS ? CLONE_NEWNET : 0);
+    const kl_site *site = command->site;
+    switch (command->as) {
+    case KL_AS_LAYERS:
+        return kl_enter(site->router);
+    case KL_AS_OUTSIDE:
+        return !site->ordinary || kl_enter_outside(site->router);
+    case KL_AS_NET:
+        return kl_enter_net(site, command->net);
+    case KL_AS_IS:
+        break;
+    }
+    return true;
 }
 
 static bool join_cgroup(const char *cgroup)
@@ -77,7 +98,7 @@ static void become(const kl_command *command, int input, int output)
 {
     bool ready = command->cgroup == NULL || join_cgroup(command->cgroup);
     ready = ready && (command->dir == NULL || chdir(command->dir) == 0);
-    if (ready && enter(command)) {
+    if (ready && enter_all(command)) {
         signal(SIGPIPE, SIG_DFL);
         dup2(input, STDIN_FILENO);
         dup2(output, STDOUT_FILENO);

@@ -50,9 +50,10 @@ static bool sub_range(bool groups, unsigned *first, kl_failure *failure)
     if (!found)
         kl_failure_set(failure, "unsupported", 0,
                        "/etc/sub%s gives %s no %d ids for machines: as root, usermod "
-                       "--add-subuids 100000-165535 --add-subgids 100000-165535 %s (other numbers "
-                       "where these are taken)",
-                       groups ? "gid" : "uid", name, KL_IDS, name);
+                       "--add-subuids FIRST-LAST --add-subgids FIRST-LAST %s, with %d ids that no "
+                       "line of /etc/subuid and /etc/subgid has (the next user's range starts "
+                       "where the last one ends)",
+                       groups ? "gid" : "uid", name, KL_IDS, name, KL_IDS);
     return found;
 }
 
@@ -60,7 +61,7 @@ static bool describe_one(const kl_site *site, bool groups, kl_buf *out, kl_failu
 {
     unsigned first = 0;
     if (!site->ordinary) {
-        kl_buf_printf(out, "0 %d %d\n", KL_IDS_ROOT, KL_IDS);
+        kl_buf_printf(out, "0 %u %d\n", groups ? (unsigned)site->gid : (unsigned)site->uid, KL_IDS);
         return true;
     }
     if (!sub_range(groups, &first, failure))
@@ -124,27 +125,31 @@ bool kl_ids_map(const kl_site *site, pid_t pid, kl_failure *failure)
     return ok;
 }
 
-// In the child: becomes root of the site's user namespace. Where no router holds one, of its own,
-// which the parent gives its ids: a byte each way.
-static bool become_inside(const kl_site *site, const char *dir, int report, int go)
+bool kl_ids_write_map(pid_t pid, const char *map, kl_failure *failure)
 {
-    char path[PATH_MAX], byte = '?';
-    kl_site_path(site, path, sizeof path, "%s", dir);
-    if (chdir(path) != 0)
+    return write_map(pid, "uid_map", map, failure) && write_map(pid, "gid_map", map, failure);
+}
+
+// In the child: becomes root of the ids of layers. Where no router holds a user namespace with
+// them, of its own, which the parent gives its ids: a byte each way.
+static bool become_inside(const kl_site *site, int folder, int report, int go)
+{
+    char byte = '?';
+    if (fchdir(folder) != 0)
         return false;
     if (site->router != 0)
-        return kl_enter(site->router, CLONE_NEWUSER);
+        return kl_enter(site->router);
     return unshare(CLONE_NEWUSER) == 0 && write(report, &byte, 1) == 1 && read(go, &byte, 1) == 1 &&
-           kl_enter(0, 0);
+           kl_enter(0);
 }
 
 // The child's report: '?' asks for ids, then '+' and what came out, or '-' and what failed.
-static void work_inside(const kl_site *site, const char *dir, kl_inside_fn *work, const void *ctx,
+static void work_inside(const kl_site *site, int folder, kl_inside_fn *work, const void *ctx,
                         int report, int go)
 {
     kl_failure failure = {0};
     kl_buf out = {0};
-    bool ok = become_inside(site, dir, report, go);
+    bool ok = become_inside(site, folder, report, go);
     if (!ok)
         kl_failure_errno(&failure, errno, "the machines' user namespace");
     ok = ok && work(ctx, &out, &failure);
@@ -180,8 +185,8 @@ static bool hear(const kl_site *site, pid_t pid, int report, int go, kl_buf *wor
     return false;
 }
 
-bool kl_inside(const kl_site *site, const char *dir, kl_inside_fn *work, const void *ctx,
-               kl_buf *out, kl_failure *failure)
+bool kl_inside(const kl_site *site, int folder, kl_inside_fn *work, const void *ctx, kl_buf *out,
+               kl_failure *failure)
 {
     int report[2], go[2], status;
     kl_buf words = {0};
@@ -193,7 +198,7 @@ bool kl_inside(const kl_site *site, const char *dir, kl_inside_fn *work, const v
     if (pid == 0) {
         close(report[0]);
         close(go[1]);
-        work_inside(site, dir, work, ctx, report[1], go[0]);
+        work_inside(site, folder, work, ctx, report[1], go[0]);
     }
     close(report[1]);
     close(go[0]);
@@ -220,12 +225,37 @@ static bool remove_tree(const void *ctx, kl_buf *out, kl_failure *failure)
     return false;
 }
 
-bool kl_inside_remove(const kl_site *site, const char *dir, const char *name, kl_failure *failure)
+typedef struct move {
+    const char *from, *to;
+} move;
+
+static bool move_folder(const void *ctx, kl_buf *out, kl_failure *failure)
 {
-    char path[PATH_MAX];
+    (void)out;
+    const move *self = ctx;
+    if (rename(self->from, self->to) == 0)
+        return true;
+    kl_failure_errno(failure, errno, self->to);
+    return false;
+}
+
+// The owner of the site's folder may do it, or only the root of the machines' ids.
+static bool as_owner(const kl_site *site, kl_inside_fn *work, const void *ctx, kl_failure *failure)
+{
+    return site->ordinary ? kl_inside(site, site->fd, work, ctx, NULL, failure)
+                          : work(ctx, NULL, failure);
+}
+
+bool kl_layer_move(const kl_site *site, const char *from, const char *to, kl_failure *failure)
+{
+    const move self = {from, to};
+    return as_owner(site, move_folder, &self, failure);
+}
+
+bool kl_layer_remove(const kl_site *site, const char *path, kl_failure *failure)
+{
     struct stat there;
-    kl_site_path(site, path, sizeof path, "%s/%s", dir, name);
     if (lstat(path, &there) != 0 && errno == ENOENT)
         return true;
-    return kl_inside(site, dir, remove_tree, name, NULL, failure);
+    return as_owner(site, remove_tree, path, failure);
 }

@@ -115,17 +115,16 @@ static bool answer_existing(const kl_site *site, const char *name, kl_failure *f
     return ok;
 }
 
-static bool make_part(const kl_site *site, const char *part, bool with_fs, kl_failure *failure)
+// `ids`: the first host id of its layer.
+static bool make_part(const kl_site *site, const char *part, bool with_fs, unsigned ids,
+                      kl_failure *failure)
 {
-    char path[PATH_MAX];
-    for (int i = 0; i < (with_fs ? 2 : 1); i++) {
-        kl_site_path(site, path, sizeof path, i == 0 ? "images/%s" : "images/%s/fs", part);
-        if ((mkdir(path, 0755) != 0 && errno != EEXIST) || chown(path, site->uid, site->gid) != 0) {
-            kl_failure_errno(failure, errno, path);
-            return false;
-        }
-    }
-    return true;
+    char path[PATH_MAX], layer[PATH_MAX + 4];
+    kl_site_path(site, path, sizeof path, "images/%s", part);
+    snprintf(layer, sizeof layer, "%s/fs", path);
+    return kl_site_own_folder(site, path, 0755, false, failure) &&
+           kl_ids_note(site, path, ids, failure) &&
+           (!with_fs || kl_site_own_folder(site, layer, 0755, true, failure));
 }
 
 // By its magic number (RFC 8878, 3.1.1); on a pipe tar cannot look for itself.
@@ -154,8 +153,9 @@ bool kl_image_unpack(kl_site *site, const kl_fields *request, kl_failure *failur
     if (exists(site, "images/%s", name))
         return answer_existing(site, name, failure);
     snprintf(part, sizeof part, ".%s.part", name);
-    if (!kl_site_up(site, failure) || !kl_inside_remove(site, "images", part, failure) ||
-        !make_part(site, part, true, failure))
+    kl_site_path(site, target, sizeof target, "images/%s", part);
+    if (!kl_site_up(site, failure) || !kl_layer_remove(site, target, failure) ||
+        !make_part(site, part, true, (unsigned)site->uid, failure))
         return false;
     // The namespace's root may not reach the archive: it comes on standard input.
     kl_site_path(site, target, sizeof target, "images/%s/fs", part);
@@ -163,7 +163,7 @@ bool kl_image_unpack(kl_site *site, const kl_fields *request, kl_failure *failur
         "tar", "--numeric-owner", "--exclude=./dev/*", "-xf", "-", is_zstd(tar) ? "--zstd" : NULL,
         NULL};
     kl_command command = {
-        .argv = extract, .input_file = tar, .inside = site->router, .dir = target};
+        .argv = extract, .input_file = tar, .site = site, .as = KL_AS_LAYERS, .dir = target};
     kl_fields meta = {0};
     finish_meta(&meta, request);
     bool ok = kl_command_run(&command, NULL, failure) && describe(site, part, "", &meta, failure) &&
@@ -217,13 +217,17 @@ static bool digest_layer(const void *ctx, kl_buf *out, kl_failure *failure)
     return true;
 }
 
-// As the root of the machines: so the ids in it are theirs, on every host and for every user.
-static bool add_digest(const kl_site *site, const char *layer, kl_fields *meta, kl_failure *failure)
+// As the root of the layers: so the ids in it are a machine's, on every host and for every user.
+static bool add_digest(const kl_site *site, const char *folder, const char *layer, kl_fields *meta,
+                       kl_failure *failure)
 {
     kl_buf text = {0};
     char digest[EVP_MAX_MD_SIZE * 2 + 1], bytes[32];
-    bool ok = kl_inside(site, "", digest_layer, layer, &text, failure) &&
+    int tree = kl_layers_tree(site, folder, "", (unsigned)site->uid, failure);
+    bool ok = tree >= 0 && kl_inside(site, tree, digest_layer, layer, &text, failure) &&
               sscanf(kl_buf_text(&text), "%128s %31s", digest, bytes) == 2;
+    if (tree >= 0)
+        close(tree);
     if (ok) {
         kl_fields_add(meta, "digest", digest);
         kl_fields_add(meta, "bytes", bytes);
@@ -241,42 +245,30 @@ static bool lowers_of(const kl_site *site, const char *parent, kl_buf *out, kl_f
     return kl_files_read(out, path, 65536, failure);
 }
 
-typedef struct move {
-    const char *from, *to;
-} move;
-
-static bool take_upper(const void *ctx, kl_buf *out, kl_failure *failure)
-{
-    (void)out;
-    const move *self = ctx;
-    if (rename(self->from, self->to) == 0)
-        return true;
-    kl_failure_errno(failure, errno, self->to);
-    return false;
-}
-
 // All that takes time happens while the layer is still the machine's. Cut off between the last two
 // renames, it is completed by a freeze of the same name.
 static bool freeze(const kl_site *site, const kl_fields *request, const char *parent,
                    kl_failure *failure)
 {
     const char *machine = kl_fields_get(request, "name"), *name = kl_fields_get(request, "image");
-    char part[160], upper[160], layer[192], path[PATH_MAX];
+    char part[160], from[160], to[192], upper[192], layer[224];
     kl_fields meta = {0};
     kl_buf lowers = {0};
+    unsigned ids = 0;
     snprintf(part, sizeof part, ".%s.part", name);
-    snprintf(upper, sizeof upper, "machines/%s/upper", machine);
-    snprintf(layer, sizeof layer, "images/%s/fs", part);
-    const move taking = {upper, layer};
-    kl_site_path(site, path, sizeof path, "%s", layer);
-    bool taken = access(path, F_OK) == 0;
+    snprintf(from, sizeof from, "machines/%s", machine);
+    snprintf(to, sizeof to, "images/%s", part);
+    snprintf(upper, sizeof upper, "%s/upper", from);
+    snprintf(layer, sizeof layer, "%s/fs", to);
+    bool taken = access(layer, F_OK) == 0;
     finish_meta(&meta, request);
     bool ok = (taken || clean(site, machine, parent, failure)) &&
-              make_part(site, part, false, failure) &&
-              add_digest(site, taken ? layer : upper, &meta, failure) &&
+              (site->ordinary || kl_ids_of_folder(from, &ids, failure)) &&
+              make_part(site, part, false, ids, failure) &&
+              add_digest(site, taken ? to : from, taken ? "fs" : "upper", &meta, failure) &&
               lowers_of(site, parent, &lowers, failure) &&
               describe(site, part, kl_buf_text(&lowers), &meta, failure) &&
-              (taken || kl_inside(site, "", take_upper, &taking, NULL, failure)) &&
+              (taken || kl_layer_move(site, upper, layer, failure)) &&
               publish(site, part, name, failure);
     if (ok)
         answer_image(name, &meta);

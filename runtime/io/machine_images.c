@@ -107,9 +107,7 @@ bool kl_image_remove(kl_site *site, const kl_fields *request, kl_failure *failur
         ok = false;
     }
     kl_site_unlock(site);
-    snprintf(to, sizeof to, ".%s.gone", name);
-    snprintf(from, sizeof from, ".%s.part",
-             name); // what a freeze or an unpacking left that was cut off
-    return ok && kl_inside_remove(site, "images", to, failure) &&
-           kl_inside_remove(site, "images", from, failure);
+    // What a freeze or an unpacking left that was cut off.
+    kl_site_path(site, from, sizeof from, "images/.%s.part", name);
+    return ok && kl_layer_remove(site, to, failure) && kl_layer_remove(site, from, failure);
 }

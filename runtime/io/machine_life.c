@@ -98,13 +98,8 @@ static bool upper_folder(const kl_site *site, const char *name, const char *belo
                          kl_failure *failure)
 {
     char path[PATH_MAX];
-    kl_site_path(site, path, sizeof path, "machines/%s%s%s", name, below[0] != '\0' ? "/" : "",
-                 below);
-    if ((mkdir(path, mode) == 0 || errno == EEXIST) && chmod(path, mode) == 0 &&
-        chown(path, site->uid, site->gid) == 0)
-        return true;
-    kl_failure_errno(failure, errno, path);
-    return false;
+    kl_site_path(site, path, sizeof path, "machines/%s/%s", name, below);
+    return kl_site_own_folder(site, path, mode, true, failure);
 }
 
 static bool upper_file(const kl_site *site, const char *name, const char *below, const char *text,
@@ -114,7 +109,7 @@ static bool upper_file(const kl_site *site, const char *name, const char *below,
     kl_site_path(site, path, sizeof path, "machines/%s/upper/%s", name, below);
     if (!kl_files_write(path, text, strlen(text), mode, KL_FILES_REPLACE, failure))
         return false;
-    if (chown(path, site->uid, site->gid) == 0)
+    if (lchown(path, site->uid, site->gid) == 0)
         return true;
     kl_failure_errno(failure, errno, path);
     return false;
@@ -203,7 +198,8 @@ static bool remove_machine(const kl_site *site, const char *name, kl_failure *fa
         return false;
     if (kl_cgroup_path(path, sizeof path, site, name) && !kl_cgroup_destroy(path, failure))
         return false;
-    return kl_inside_remove(site, "machines", name, failure);
+    kl_site_path(site, path, sizeof path, "machines/%s", name);
+    return kl_layer_remove(site, path, failure);
 }
 
 // What is there under the name: 1 the same machine, whole; 0 nothing any more; -1 another, or
@@ -229,18 +225,22 @@ static bool prepare(kl_site *site, const kl_fields *request, char *address, size
                     kl_failure *failure)
 {
     const char *name = kl_fields_get(request, "name");
+    char folder[PATH_MAX], root[PATH_MAX];
+    kl_site_path(site, folder, sizeof folder, "machines/%s", name);
+    kl_site_path(site, root, sizeof root, "machines/%s/root", name);
     if (!kl_site_lock(site, failure))
         return false;
     bool ok = choose_address(site, address, size, failure) &&
-              upper_folder(site, name, "", 0755, failure) &&
+              kl_site_own_folder(site, folder, 0755, false, failure) &&
               write_meta(site, request, address, false, failure);
     kl_site_unlock(site);
-    return ok && upper_folder(site, name, "upper", 0755, failure) &&
-           upper_folder(site, name, "work", 0755, failure) &&
-           upper_folder(site, name, "root", 0755, failure) && write_seed(site, request, failure);
+    return ok && kl_ids_note(site, folder, (unsigned)site->uid, failure) &&
+           kl_site_own_folder(site, root, 0755, false, failure) &&
+           upper_folder(site, name, "upper", 0755, failure) &&
+           upper_folder(site, name, "work", 0755, failure) && write_seed(site, request, failure);
 }
 
-static bool boot(const kl_site *site, const char *name, const char *image, const char *address,
+static bool boot(kl_site *site, const char *name, const char *image, const char *address,
                  kl_failure *failure)
 {
     kl_buf layers = {0};

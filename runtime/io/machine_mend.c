@@ -1,5 +1,5 @@
-// A router that was lost under its machines: the machines hold the user namespace on, so a new
-// router is made in there, and gives them new cables.
+// A router that was lost under its machines: a new one gives them new cables. An ordinary user's is
+// made in the user namespace of the old one, which the machines hold on within it.
 #include "io/machine.h"
 
 #include "io/files.h"
@@ -56,7 +56,7 @@ static bool reattach(const kl_site *site, const char *name, kl_failure *failure)
     if (ok && address != NULL) {
         // The kernel may not have taken the old cable's end away yet.
         char *const argv[] = {"ip", "link", "del", "eth0", NULL};
-        kl_command remove = {.argv = argv, .inside = pid, .net = KL_NET_ITS};
+        kl_command remove = {.argv = argv, .site = site, .as = KL_AS_NET, .net = pid};
         kl_command_run(&remove, NULL, &ignored);
         ok = kl_net_attach(site, pid, address, failure);
     }

@@ -15,10 +15,10 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-static bool batch(pid_t inside, const char *lines, kl_failure *failure)
+static bool batch(const kl_site *site, pid_t net, const char *lines, kl_failure *failure)
 {
     char *const argv[] = {"ip", "-batch", "-", NULL};
-    kl_command command = {.argv = argv, .input = lines, .inside = inside, .net = KL_NET_ITS};
+    kl_command command = {.argv = argv, .input = lines, .site = site, .as = KL_AS_NET, .net = net};
     return kl_command_run(&command, NULL, failure);
 }
 
@@ -26,24 +26,21 @@ static bool batch(pid_t inside, const char *lines, kl_failure *failure)
 static bool batch_outside(const kl_site *site, const char *lines, kl_failure *failure)
 {
     char *const argv[] = {"ip", "-batch", "-", NULL};
-    kl_command command = {.argv = argv, .input = lines};
-    if (site->ordinary) {
-        command.inside = site->router;
-        command.net = KL_NET_OUTSIDE;
-    }
+    kl_command command = {.argv = argv, .input = lines, .site = site, .as = KL_AS_OUTSIDE};
     return kl_command_run(&command, NULL, failure);
 }
 
-static bool rules(pid_t inside, const char *text, kl_failure *failure)
+static bool rules(const kl_site *site, const char *text, kl_failure *failure)
 {
     char *const argv[] = {"nft", "-f", "-", NULL};
-    kl_command command = {.argv = argv, .input = text, .inside = inside, .net = KL_NET_ITS};
+    kl_command command = {
+        .argv = argv, .input = text, .site = site, .as = KL_AS_NET, .net = site->router};
     return kl_command_run(&command, NULL, failure);
 }
 
 // The sysctl files of a network namespace are seen by who is in it. (A missing one is fine: the
 // kernel has no such feature to switch off.)
-static bool set_sysctls(pid_t router, kl_failure *failure)
+static bool set_sysctls(const kl_site *site, kl_failure *failure)
 {
     static const struct {
         const char *path, *value;
@@ -55,7 +52,7 @@ static bool set_sysctls(pid_t router, kl_failure *failure)
     int status = 0;
     pid_t pid = fork();
     if (pid == 0) {
-        if (!kl_enter(router, CLONE_NEWNET))
+        if (!kl_enter_net(site, site->router))
             _exit(1);
         for (size_t i = 0; i < sizeof settings / sizeof settings[0]; i++) {
             int fd = open(settings[i].path, O_WRONLY);
@@ -121,7 +118,7 @@ static bool start_uplink(const kl_site *site, kl_failure *failure)
 bool kl_net_has_uplink(const kl_site *site)
 {
     char *const argv[] = {"ip", "link", "show", "up0", NULL};
-    kl_command command = {.argv = argv, .inside = site->router, .net = KL_NET_ITS};
+    kl_command command = {.argv = argv, .site = site, .as = KL_AS_NET, .net = site->router};
     kl_failure ignored;
     return kl_command_run(&command, NULL, &ignored);
 }
@@ -141,7 +138,7 @@ static bool restore_map(const kl_site *site, kl_failure *failure)
     for (const char *at = kl_buf_text(&map);
          sscanf(at, "%63[0-9.] %63[0-9.]\n%n", address, target, &used) == 2; at += used)
         kl_buf_printf(&text, "add element ip kiln fip { %s : %s }\n", address, target);
-    bool ok = text.length == 0 || rules(site->router, kl_buf_text(&text), failure);
+    bool ok = text.length == 0 || rules(site, kl_buf_text(&text), failure);
     kl_buf_free(&map);
     kl_buf_free(&text);
     return ok;
@@ -198,9 +195,9 @@ bool kl_net_up(const kl_site *site, kl_failure *failure)
                   "}\n",
                   b + 2, b + 2, b + 2, b + 1);
     bool ok = batch_outside(site, kl_buf_text(&host), failure) &&
-              batch(site->router, kl_buf_text(&inside), failure) &&
-              set_sysctls(site->router, failure) &&
-              rules(site->router, kl_buf_text(&table), failure) && restore_map(site, failure);
+              batch(site, site->router, kl_buf_text(&inside), failure) &&
+              set_sysctls(site, failure) && rules(site, kl_buf_text(&table), failure) &&
+              restore_map(site, failure);
     // Without a way out machines still reach each other and the host: `check` tells.
     kl_failure ignored;
     if (ok && kl_command_exists("pasta"))
@@ -232,7 +229,7 @@ bool kl_net_attach(const kl_site *site, pid_t pid, const char *address, kl_failu
              "link set m%d master br0 up\n"
              "link set br0 type bridge fdb_flush\n",
              (int)pid, (unsigned)site->block & 255, (unsigned)last & 255, (int)pid, (int)pid);
-    if (!batch(site->router, lines, failure))
+    if (!batch(site, site->router, lines, failure))
         return false;
     snprintf(lines, sizeof lines,
              "link set lo up\n"
@@ -240,7 +237,7 @@ bool kl_net_attach(const kl_site *site, pid_t pid, const char *address, kl_failu
              "link set eth0 up\n"
              "route add default via 10.199.%d.1\n",
              address, site->block + 2);
-    return batch(pid, lines, failure);
+    return batch(site, pid, lines, failure);
 }
 
 static bool is_address(const char *text)
@@ -254,7 +251,7 @@ static bool is_address(const char *text)
 bool kl_net_assigned(const kl_site *site, kl_buf *out, kl_failure *failure)
 {
     char *const argv[] = {"nft", "list", "map", "ip", "kiln", "fip", NULL};
-    kl_command command = {.argv = argv, .inside = site->router, .net = KL_NET_ITS};
+    kl_command command = {.argv = argv, .site = site, .as = KL_AS_NET, .net = site->router};
     kl_buf text = {0};
     bool ok = kl_command_run(&command, &text, failure);
     const char *at = strstr(kl_buf_text(&text), "elements = {");
@@ -294,7 +291,7 @@ bool kl_net_assign(const kl_site *site, const char *address, const char *target,
         snprintf(text + used, sizeof text - (size_t)used, "add element ip kiln fip { %s : %s }\n",
                  address, target);
     return text[0] == '\0' ||
-           (rules(site->router, text, failure) && save_map(site, failure)); // one transaction
+           (rules(site, text, failure) && save_map(site, failure)); // one transaction
 }
 
 // In a child inside the namespace: the connection table has two tuples a line, what the client sent
@@ -326,7 +323,7 @@ int kl_net_connections(const kl_site *site, const char *address, const char *tar
     }
     pid_t pid = fork();
     if (pid == 0)
-        _exit(kl_enter(site->router, CLONE_NEWNET) ? count_connections(address, target) : 255);
+        _exit(kl_enter_net(site, site->router) ? count_connections(address, target) : 255);
     int status = 0;
     while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
         ;

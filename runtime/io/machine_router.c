@@ -5,12 +5,14 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/nsfs.h>
 #include <sched.h>
 #include <signal.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
@@ -81,15 +83,27 @@ static bool make_networks(bool ordinary)
     return unshare(CLONE_NEWNS | CLONE_NEWNET) == 0;
 }
 
+// Enters the user namespace of a router that is gone: a machine's is two below it. A machine of
+// before shared it.
+static bool enter_around(pid_t survivor)
+{
+    char path[64];
+    snprintf(path, sizeof path, "/proc/%d/ns/user", (int)survivor);
+    int own = open(path, O_RDONLY | O_CLOEXEC);
+    int bounds = own >= 0 ? ioctl(own, NS_GET_PARENT) : -1;
+    int around = bounds >= 0 ? ioctl(bounds, NS_GET_PARENT) : -1;
+    return setns(around >= 0 ? around : own, CLONE_NEWUSER) == 0 && kl_enter(0);
+}
+
 // A user namespace: that of machines which have lost their router, or a new one, whose ids come
 // between a byte each way.
 static bool become_root(pid_t survivor, int ready, int go)
 {
     char byte = 1;
     if (survivor != 0)
-        return kl_enter(survivor, 0);
+        return enter_around(survivor);
     return unshare(CLONE_NEWUSER) == 0 && write(ready, &byte, 1) == 1 && read(go, &byte, 1) == 1 &&
-           kl_enter(0, 0);
+           kl_enter(0);
 }
 
 // The router's process: its namespaces, then nothing but being there.
@@ -189,9 +203,10 @@ bool kl_router_start(kl_site *site, kl_failure *failure)
 {
     char cgroup[PATH_MAX];
     int ready[2], go[2];
-    if (!kl_cgroup_make(cgroup, sizeof cgroup, site, "router", failure))
+    if (!kl_range_reserve(site, failure) ||
+        !kl_cgroup_make(cgroup, sizeof cgroup, site, "router", failure))
         return false;
-    pid_t survivor = kl_machine_survivor(site);
+    pid_t survivor = site->ordinary ? kl_machine_survivor(site) : 0;
     int claimed = choose_block(site, failure);
     if (claimed < 0)
         return false;

@@ -7,10 +7,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <glob.h>
-#include <sched.h>
-#include <stdio.h>
-#include <string.h>
-#include <sys/mount.h>
 #include <unistd.h>
 
 static const char *const removed[] = {
@@ -76,20 +72,13 @@ static bool empty_all(kl_failure *failure)
     return true;
 }
 
-typedef struct merged {
-    char root[128];
-    const char *options; // of the overlay, by paths below the site
-} merged;
-
 // The mount ends with the process.
 static bool scrub(const void *ctx, kl_buf *out, kl_failure *failure)
 {
     (void)out;
-    const merged *self = ctx;
-    if (unshare(CLONE_NEWNS) != 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) != 0 ||
-        mount("overlay", self->root, "overlay", 0, self->options) != 0 || chroot(self->root) != 0 ||
-        chdir("/") != 0) {
-        kl_failure_errno(failure, errno, "the machine's root");
+    const char *failed = kl_layers_mount(ctx);
+    if (failed != NULL || chroot(".") != 0) {
+        kl_failure_errno(failure, errno, failed != NULL ? failed : "the machine's root");
         return false;
     }
     return remove_all(failure) && empty_all(failure);
@@ -97,18 +86,13 @@ static bool scrub(const void *ctx, kl_buf *out, kl_failure *failure)
 
 bool kl_scrub(const kl_site *site, const char *machine, const char *layers, kl_failure *failure)
 {
-    kl_buf options = {0};
     kl_failure local = {0};
-    merged tree;
-    kl_buf_printf(&options,
-                  "lowerdir=%s,upperdir=machines/%s/upper,workdir=machines/%s/work,userxattr",
-                  layers, machine, machine);
-    snprintf(tree.root, sizeof tree.root, "machines/%s/root", machine);
-    tree.options = kl_buf_text(&options);
-    bool ok = kl_inside(site, "", scrub, &tree, NULL, &local);
+    kl_layers tree;
+    bool ok = kl_layers_open(&tree, site, machine, layers, (unsigned)site->uid, &local) &&
+              kl_inside(site, site->fd, scrub, &tree, NULL, &local);
+    kl_layers_close(&tree);
     if (!ok)
         kl_failure_set(failure, "io", local.code, "machine %s cannot be cleaned: %.300s", machine,
                        local.message);
-    kl_buf_free(&options);
     return ok;
 }

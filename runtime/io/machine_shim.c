@@ -10,6 +10,7 @@
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
@@ -19,13 +20,17 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+enum { PROCESSES = 1024 }; // all of a machine's, with its threads
+
 typedef struct shim {
     const kl_site *site;
     const char *name;
-    const char *layers;
-    int report;  // text of what failed; closed without a word when PID 1 runs
-    int attach;  // a byte comes when the cable is there
-    int payload; // cgroup.procs of PID 1's group, opened before the shim is the machines' root
+    kl_layers *layers;
+    unsigned root; // on the host, the machine's root
+    int block;     // holds its block of ids; -1: it has none of its own
+    int report;    // text of what failed; closed without a word when PID 1 runs
+    int attach;    // a byte comes when the cable is there
+    int payload;   // cgroup.procs of PID 1's group, opened before the shim is the machines' root
     int pid_file;
 } shim;
 
@@ -142,24 +147,6 @@ static pid_t start_init(const shim *self)
     return pid;
 }
 
-static void mount_root(const shim *self)
-{
-    char options[4096]; // the kernel takes a page; names are short, from the site's folder
-    int used = snprintf(options, sizeof options,
-                        "lowerdir=%s,upperdir=machines/%s/upper,workdir=machines/%s/work,userxattr",
-                        self->layers, self->name, self->name);
-    char root[PATH_MAX];
-    snprintf(root, sizeof root, "machines/%s/root", self->name);
-    errno = E2BIG;
-    if (used < 0 || (size_t)used >= sizeof options)
-        give_up(self, "too many layers");
-    if (mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) != 0)
-        give_up(self, "/");
-    mount_or(self, "overlay", root, "overlay", 0, options);
-    if (chdir(root) != 0)
-        give_up(self, root);
-}
-
 // Says nothing more to whoever started us; PID 1's own copy of the pipe ends with its exec.
 static void let_go(shim *self)
 {
@@ -177,11 +164,19 @@ static void run_shim(shim *self)
     char byte;
     setsid();
     prctl(PR_SET_NAME, "kiln-machine");
-    if (chdir(self->site->dir) != 0 || !kl_enter(self->site->router, 0))
+    const kl_nest nest = {.site = self->site,
+                          .creator = self->root,
+                          .processes = PROCESSES,
+                          .report = self->report,
+                          .go = self->attach};
+    if (!kl_nest_enter(&nest))
         give_up(self, "user namespace");
-    if (unshare(CLONE_NEWNS | CLONE_NEWNET) != 0)
+    if (unshare(CLONE_NEWNET) != 0)
         give_up(self, "namespaces");
-    mount_root(self);
+    const char *failed = kl_layers_mount(self->layers);
+    if (failed != NULL)
+        give_up(self, failed);
+    kl_layers_close(self->layers);
     if (write(self->report, "\n", 1) != 1 || read(self->attach, &byte, 1) != 1)
         _exit(1);
     for (bool first = true;; first = false) {
@@ -203,14 +198,15 @@ static void run_shim(shim *self)
 }
 
 // systemd in the machine must own its group: it makes its own below.
-static bool give_group(const kl_site *site, const char *path, kl_failure *failure)
+static bool give_group(const shim *self, const char *path, kl_failure *failure)
 {
     static const char *const files[] = {"", "/cgroup.procs", "/cgroup.subtree_control",
                                         "/cgroup.threads"};
     char file[PATH_MAX + 32];
     for (size_t i = 0; i < sizeof files / sizeof files[0]; i++) {
         snprintf(file, sizeof file, "%s%s", path, files[i]);
-        if (chown(file, site->uid, site->gid) != 0) {
+        if (chown(file, self->site->ordinary ? self->site->uid : self->root,
+                  self->site->ordinary ? self->site->gid : self->root) != 0) {
             kl_failure_errno(failure, errno, file);
             return false;
         }
@@ -235,7 +231,7 @@ static bool open_groups(shim *self, char *outer, size_t size, kl_failure *failur
         return false;
     snprintf(name, sizeof name, "%s/payload", self->name);
     if (!kl_cgroup_make(path, sizeof path, self->site, name, failure) ||
-        !give_group(self->site, path, failure))
+        !give_group(self, path, failure))
         return false;
     strncat(path, "/cgroup.procs", sizeof path - strlen(path) - 1);
     self->payload = open(path, O_WRONLY | O_CLOEXEC);
@@ -249,20 +245,24 @@ static bool open_groups(shim *self, char *outer, size_t size, kl_failure *failur
     return kl_cgroup_make(outer, size, self->site, name, failure);
 }
 
-// Reads what the shim reports: a line when its root is mounted, then nothing, or what failed.
+// Reads what the shim reports: a byte when it needs ids, one when its root is mounted and a cable
+// is to come, then nothing, or what failed.
 static bool see_it_run(const shim *self, pid_t pid, int report, int attach, const char *address,
                        kl_failure *failure)
 {
     char text[512];
     ssize_t got = read(report, text, sizeof text - 1);
-    if (got == 1 && text[0] == '\n') {
-        if (!kl_net_attach(self->site, pid, address, failure))
+    for (; got == 1 && (text[0] == '?' || text[0] == '\n');
+         got = read(report, text, sizeof text - 1)) {
+        bool ok = text[0] == '?' ? kl_nest_map(self->site, pid, self->root, failure)
+                                 : kl_net_attach(self->site, pid, address, failure);
+        if (!ok)
             return false;
         if (write(attach, "", 1) != 1)
-            got = -1;
-        else if ((got = read(report, text, sizeof text - 1)) == 0)
-            return true; // every copy of the pipe is closed: init runs
+            break;
     }
+    if (got == 0)
+        return true; // every copy of the pipe is closed: init runs
     text[got > 0 ? got : 0] = '\0';
     kl_failure_set(failure, "unsupported", 0, "machine %s does not start: %s", self->name,
                    got > 0 ? text : "its shim died");
@@ -286,28 +286,53 @@ static pid_t fork_shim(shim *self, const char *group, const int *report, const i
     _exit(1);
 }
 
-bool kl_shim_boot(const kl_site *site, const char *name, const char *layers, const char *address,
-                  kl_failure *failure)
+// Who makes the machine's namespaces: the first id of a block of its own, or, within an ordinary
+// user's ids, one by its address.
+static bool choose_ids(shim *self, const char *address, kl_failure *failure)
 {
-    char group[PATH_MAX];
+    if (self->site->ordinary) {
+        self->root = 60000 + (unsigned)atoi(strrchr(address, '.') + 1);
+        return true;
+    }
+    self->block = kl_range_block(self->site, &self->root, failure);
+    return self->block >= 0;
+}
+
+static bool start(shim *self, const char *group, const char *address, kl_failure *failure)
+{
     int report[2], attach[2];
-    shim self = {.site = site, .name = name, .layers = layers, .payload = -1, .pid_file = -1};
-    if (!open_groups(&self, group, sizeof group, failure))
-        return false;
     if (pipe2(report, O_CLOEXEC) != 0 || pipe2(attach, O_CLOEXEC) != 0) {
         kl_failure_errno(failure, errno, "pipe");
         return false;
     }
-    self.report = report[1];
-    self.attach = attach[0];
-    pid_t pid = fork_shim(&self, group, report, attach);
+    self->report = report[1];
+    self->attach = attach[0];
+    pid_t pid = fork_shim(self, group, report, attach);
     close(report[1]);
     close(attach[0]);
-    close(self.payload);
-    close(self.pid_file);
-    bool ok = pid > 0 && see_it_run(&self, pid, report[0], attach[1], address, failure);
+    bool ok = pid > 0 && see_it_run(self, pid, report[0], attach[1], address, failure);
     close(report[0]);
     close(attach[1]);
+    return ok;
+}
+
+bool kl_shim_boot(kl_site *site, const char *name, const char *layers, const char *address,
+                  kl_failure *failure)
+{
+    char group[PATH_MAX];
+    kl_layers tree = {.folder = -1, .own = -1};
+    shim self = {
+        .site = site, .name = name, .layers = &tree, .block = -1, .payload = -1, .pid_file = -1};
+    bool ok = kl_range_reserve(site, failure) && choose_ids(&self, address, failure) &&
+              open_groups(&self, group, sizeof group, failure) &&
+              kl_layers_open(&tree, site, name, layers, self.root, failure) &&
+              start(&self, group, address, failure);
+    const int open_files[] = {self.payload, self.pid_file, self.block};
+    for (size_t i = 0; i < sizeof open_files / sizeof open_files[0]; i++) {
+        if (open_files[i] >= 0)
+            close(open_files[i]);
+    }
+    kl_layers_close(&tree);
     if (!ok) {
         kl_failure ignored;
         if (kl_cgroup_path(group, sizeof group, site, name))

@@ -33,7 +33,7 @@ describe("rt.snapshot", function()
     local row = s:create "builder"
     -- Where a link of the machine must not lead: a file that its user's number may remove.
     assert(proc.run { argv = { "sh", "-c", ("cd %s && chmod 755 . && mkdir theirs && "
-      .. "echo x > theirs/kept && chown -R 100000 theirs"):format(s.temp) } })
+      .. "echo x > theirs/kept && chown -R 2013265920 theirs"):format(s.temp) } })
     id = s:run(row, "rm -rf /var/lib/dhcp; ln -s " .. s.temp .. "/theirs /var/lib/dhcp;" .. [[
       echo baked > /opt/baked; rm -r /usr/share/zoneinfo/Asia; mkdir /usr/share/zoneinfo/Asia
       echo x > /tmp/x; echo x > /var/tmp/x

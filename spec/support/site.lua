@@ -38,6 +38,7 @@ function site.new()
   local dir = assert(fs.temp_dir())
   local self = setmetatable({ dir = dir .. "/site", temp = dir }, Site)
   assert(machine.unpack { dir = self.dir, tar = (archive()), image = "base" })
+  self.tag = assert(fs.read(self.dir .. "/id")):sub(1, 8)
   self.user, self.host = crypto.ed25519_keypair "spec", crypto.ed25519_keypair "spec"
   return self
 end
@@ -75,7 +76,7 @@ end
 ---What the site has on the host: processes, interfaces, routes, control groups. (A process in a
 ---deleted group has ended, and waits for the host's PID 1 to take notice.)
 function Site:traces()
-  local tag = crypto.sha256(self.dir):sub(1, 8)
+  local tag = self.tag
   local found = assert(proc.run { argv = { "sh", "-c", ([[
     ip -o link show kl-%s 2>/dev/null
     ip route | grep kl-%s
