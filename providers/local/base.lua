@@ -42,13 +42,25 @@ no_ssh_fingerprints: true
 ssh: {emit_keys_to_console: false}
 ]]
 
----Units that have nothing to do on a machine without devices, consoles and a long life.
+---Units that have nothing to do on a machine without devices, consoles, seats and a long life, on
+---file systems that are mounted before it starts.
 local masked = {
   "apt-daily.timer", "apt-daily-upgrade.timer", "dpkg-db-backup.timer", "e2scrub_all.timer",
   "fstrim.timer", "console-getty.service", "getty@tty1.service", "getty-static.service",
   "cloud-init-hotplugd.socket", "systemd-udevd.service", "systemd-udevd-control.socket",
   "systemd-udevd-kernel.socket", "dev-hugepages.mount", "sys-fs-fuse-connections.mount",
-  "systemd-firstboot.service",
+  "systemd-firstboot.service", "systemd-logind.service", "systemd-remount-fs.service",
+  "systemd-tmpfiles-setup-dev.service", "systemd-tmpfiles-setup-dev-early.service",
+  "dev-mqueue.mount", "run-lock.mount", "tmp.mount", "systemd-initctl.socket",
+  "systemd-creds.socket", "systemd-sysext.socket",
+}
+
+---Generators that find nothing on such a machine; each costs a process of every boot. Those for
+---/etc/fstab, init scripts and rc.local stay, for users who bring such files.
+local masked_generators = {
+  "systemd-debug-generator", "systemd-getty-generator", "systemd-gpt-auto-generator",
+  "systemd-hibernate-resume-generator", "systemd-run-generator", "systemd-ssh-generator",
+  "systemd-system-update-generator", "systemd-tpm2-generator",
 }
 
 ---Runs in the finished root ($1). The machine-id stays as an empty file: absent, systemd would take
@@ -62,6 +74,10 @@ local function prepare_script()
     ": > \"$1/etc/machine-id\"",
     "for unit in " .. table.concat(masked, " ") .. "; do",
     "  ln -sf /dev/null \"$1/etc/systemd/system/$unit\"",
+    "done",
+    "mkdir -p \"$1/etc/systemd/system-generators\"",
+    "for generator in " .. table.concat(masked_generators, " ") .. "; do",
+    "  ln -sf /dev/null \"$1/etc/systemd/system-generators/$generator\"",
     "done",
     "touch \"$1/etc/.updated\" \"$1/var/.updated\"",
   }, "\n")
