@@ -3,6 +3,7 @@
 local crypto = require "rt.crypto"
 local fs = require "rt.fs"
 local json = require "rt.json"
+local machines = require "rt.machine"
 local timer = require "rt.timer"
 local cloudinit = require "kiln.cloudinit"
 local error_ = require "kiln.error"
@@ -159,17 +160,36 @@ function databases.secrets(driver, id)
     error_.raise { kind = "not_found", message = ("there is no database on %s"):format(id) }
   end
   local row = row_of(driver.site, machine)
+  local ca = error_.check(fs.read(("%s/machines/%s/upper%sserver.crt"):format(driver.site.dir, id,
+    folder)))
+  if not ca:find "^%-%-%-%-%-BEGIN CERTIFICATE" then -- the machine may have put a link there
+    error_.raise { kind = "failed",
+      message = ("what %s has as its certificate is none"):format(id) }
+  end
   return {
-    password = secret.remember(made.password),
-    ca = error_.check(fs.read(("%s/machines/%s/upper%sserver.crt"):format(driver.site.dir, id,
-      folder))),
+    password = secret.remember(made.password), ca = ca,
     uri = secret.remember(("postgresql://%s:%s@%s:%d/%s?sslmode=require"):format(row.user,
       made.password, row.host, port, row.database)),
   }
 end
 
----Lets machines in; every machine of a site reaches the others, so there is nothing to do.
-function databases.allow() end
+---Lets the machines of a service in, now and later ones. Raises `unsupported` for another tag.
+---@async
+---@param driver kiln.local.Driver
+---@param id string
+---@param key string "kiln_service"
+---@param value string
+function databases.allow(driver, id, key, value)
+  if key ~= "kiln_service" then
+    error_.raise { kind = "unsupported", message = ("a database of the local cloud lets services "
+      .. "in (kiln_service), not machines by their tag '%s'"):format(key) }
+  end
+  local machine_row = driver:machine(id)
+  local project = machine_row and machine_row.tags.kiln_project or "*"
+  error_.check(machines.admit {
+    dir = driver.site.dir, name = id, group = ("%s/%s"):format(project, value),
+  })
+end
 
 ---Destroys a database with all that is in it.
 ---@async

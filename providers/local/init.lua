@@ -158,6 +158,12 @@ function Driver:find_base(name)
   return there and base_row(there, name, id)
 end
 
+---The machines of a project's service reach each other, and no others.
+local function group_of(spec)
+  local tags = spec.tags or {}
+  return ("%s/%s"):format(tags.kiln_project or "", tags.kiln_service or spec.name)
+end
+
 ---Creates a machine; one with the same name and token is taken as it is.
 ---Raises `not_found` (no such image), `exists`, `invalid`, `limit`, `unsupported`.
 ---@async
@@ -167,7 +173,8 @@ end
 function Driver:create_machine(spec)
   local made, err = machine.create {
     dir = self.site.dir, name = spec.name, token = spec.token, image = spec.image,
-    user_data = spec.user_data, data = json.encode { tags = spec.tags or {} },
+    user_data = spec.user_data, group = group_of(spec),
+    data = json.encode { tags = spec.tags or {} },
   }
   if not made and err.kind == "exists" then
     local there = self:machine(spec.name)

@@ -143,6 +143,14 @@ int kl_layers_tree(const kl_site *site, const char *folder, const char *below, u
                    kl_failure *failure);
 
 // The network of a site.
+// Gives the router rules of nftables, in one transaction.
+bool kl_net_rules(const kl_site *site, const char *text, kl_failure *failure);
+// Appends all that a router has from its start.
+void kl_rules_table(const kl_site *site, kl_buf *out);
+// Names the router's end of the cable of the machine whose address ends in `last`.
+void kl_rules_cable(char *out, size_t size, int last);
+// Lets machines reach those that admit them. Takes the site's lock for granted.
+bool kl_peers_apply(const kl_site *site, kl_failure *failure);
 bool kl_net_up(const kl_site *site, kl_failure *failure);
 bool kl_net_down(const kl_site *site, kl_failure *failure);
 // Is there a way out, and with it a name server?
@@ -253,6 +261,7 @@ bool kl_machine_create(kl_site *site, const kl_fields *request, kl_failure *fail
 bool kl_machine_list(kl_site *site, const kl_fields *request, kl_failure *failure);
 bool kl_machine_start(kl_site *site, const kl_fields *request, kl_failure *failure);
 bool kl_machine_power_off(kl_site *site, const kl_fields *request, kl_failure *failure);
+bool kl_machine_admit(kl_site *site, const kl_fields *request, kl_failure *failure);
 bool kl_machine_destroy(kl_site *site, const kl_fields *request, kl_failure *failure);
 bool kl_image_unpack(kl_site *site, const kl_fields *request, kl_failure *failure);
 bool kl_image_freeze(kl_site *site, const kl_fields *request, kl_failure *failure);

@@ -156,7 +156,7 @@ static void check_tun(void)
                      : "as root: modprobe tun; chmod 0666 /dev/net/tun (what udev does)");
 }
 
-// In user and network namespaces of its own: a bridge, a cable, a floating-address map.
+// In user and network namespaces of its own: a cable, a floating-address map.
 static void check_network(void)
 {
     char *const argv[] = {"unshare",
@@ -164,8 +164,8 @@ static void check_network(void)
                           "-n",
                           "sh",
                           "-ec",
-                          "ip link add br0 type bridge; ip link add va type veth peer name vb; "
-                          "ip link set va master br0; nft 'add table ip kiln; "
+                          "ip link add va type veth peer name vb; "
+                          "nft 'add table ip kiln; "
                           "add map ip kiln fip { type ipv4_addr : ipv4_addr; }; "
                           "add chain ip kiln pre { type nat hook prerouting priority dstnat; }; "
                           "add rule ip kiln pre dnat to ip daddr map @fip; "
@@ -177,8 +177,8 @@ static void check_network(void)
     if (!kl_command_exists("ip") || !kl_command_exists("nft"))
         return; // told below
     bool ok = kl_command_run(&command, NULL, &failure);
-    answer_check("network", ok, ok ? "bridge, veth, nftables nat" : failure.message,
-                 "modprobe -a bridge veth nf_tables nft_chain_nat nft_masq nf_conntrack");
+    answer_check("network", ok, ok ? "veth, nftables nat" : failure.message,
+                 "modprobe -a veth nf_tables nft_chain_nat nft_masq nf_conntrack");
 }
 
 // A machine's systemd takes about 7 inotify instances. All machines of an ordinary user count for

@@ -156,7 +156,7 @@ static bool save_meta(const kl_site *site, const char *name, const kl_fields *me
 static bool write_meta(const kl_site *site, const kl_fields *request, const char *address,
                        bool whole, kl_failure *failure)
 {
-    static const char *const kept[] = {"image", "token", "tags", "data"};
+    static const char *const kept[] = {"image", "token", "group", "data"};
     char text[32];
     kl_fields meta = {0};
     kl_fields_add(&meta, "address", address);

@@ -139,14 +139,14 @@ static const struct {
     verb *run;
     bool starts;
 } verbs[] = {
-    {"check", kl_machine_check, true},          {"network_up", network_up, true},
-    {"network_down", network_down, false},      {"create", kl_machine_create, true},
-    {"list", kl_machine_list, false},           {"start", kl_machine_start, true},
-    {"power_off", kl_machine_power_off, false}, {"destroy", kl_machine_destroy, false},
-    {"address_set", address_set, true},         {"addresses", addresses, false},
-    {"connections", connections, false},        {"unpack", kl_image_unpack, true},
-    {"freeze", kl_image_freeze, true},          {"images", kl_image_list, false},
-    {"remove", kl_image_remove, false},
+    {"check", kl_machine_check, true},      {"network_up", network_up, true},
+    {"network_down", network_down, false},  {"create", kl_machine_create, true},
+    {"list", kl_machine_list, false},       {"start", kl_machine_start, true},
+    {"admit", kl_machine_admit, true},      {"power_off", kl_machine_power_off, false},
+    {"destroy", kl_machine_destroy, false}, {"address_set", address_set, true},
+    {"addresses", addresses, false},        {"connections", connections, false},
+    {"unpack", kl_image_unpack, true},      {"freeze", kl_image_freeze, true},
+    {"images", kl_image_list, false},       {"remove", kl_image_remove, false},
 };
 
 // A helper's memory has machines' keys: it leaves no core file. With a limit of 1 byte nothing goes

@@ -74,5 +74,5 @@ bool kl_machine_reattach(const kl_site *site, kl_failure *failure)
         ok = reattach(site, entry->d_name, failure);
     if (dir != NULL)
         closedir(dir);
-    return ok;
+    return ok && kl_peers_apply(site, failure);
 }

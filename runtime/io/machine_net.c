@@ -1,5 +1,5 @@
-// The network of a site. One router namespace has everything: the bridge of the machines, the map
-// of floating addresses, the way out. Outside of it, on the host or in the namespace of an ordinary
+// The network of a site. One router namespace has everything: a cable to each machine, the map of
+// floating addresses, the way out. Outside of it, on the host or in the namespace of an ordinary
 // user, there is one cable and two routes; the host's firewall, forwarding and bridges stay as they
 // are.
 #include "io/machine.h"
@@ -30,7 +30,7 @@ static bool batch_outside(const kl_site *site, const char *lines, kl_failure *fa
     return kl_command_run(&command, NULL, failure);
 }
 
-static bool rules(const kl_site *site, const char *text, kl_failure *failure)
+bool kl_net_rules(const kl_site *site, const char *text, kl_failure *failure)
 {
     char *const argv[] = {"nft", "-f", "-", NULL};
     kl_command command = {
@@ -38,8 +38,8 @@ static bool rules(const kl_site *site, const char *text, kl_failure *failure)
     return kl_command_run(&command, NULL, failure);
 }
 
-// The sysctl files of a network namespace are seen by who is in it. (A missing one is fine: the
-// kernel has no such feature to switch off.)
+// The sysctl files of a network namespace are seen by who is in it. New cables have the defaults.
+// (A missing one is fine where the kernel has no such feature to switch off.)
 static bool set_sysctls(const kl_site *site, kl_failure *failure)
 {
     static const struct {
@@ -47,7 +47,11 @@ static bool set_sysctls(const kl_site *site, kl_failure *failure)
         bool must;
     } settings[] = {
         {"/proc/sys/net/ipv4/ip_forward", "1", true},
-        {"/proc/sys/net/bridge/bridge-nf-call-iptables", "0", false},
+        {"/proc/sys/net/ipv4/conf/default/proxy_arp", "1", true},
+        {"/proc/sys/net/ipv4/conf/default/rp_filter", "1", true},
+        {"/proc/sys/net/ipv4/conf/default/send_redirects", "0", true},
+        {"/proc/sys/net/ipv4/conf/all/send_redirects", "0", true},
+        {"/proc/sys/net/ipv6/conf/default/disable_ipv6", "1", false},
     };
     int status = 0;
     pid_t pid = fork();
@@ -81,6 +85,7 @@ static bool start_uplink(const kl_site *site, kl_failure *failure)
     char *const argv[] = {"pasta",
                           "--quiet",
                           "--config-net",
+                          "-4",
                           "--no-netns-quit",
                           "--netns",
                           "/proc/self/fd/0",
@@ -138,7 +143,7 @@ static bool restore_map(const kl_site *site, kl_failure *failure)
     for (const char *at = kl_buf_text(&map);
          sscanf(at, "%63[0-9.] %63[0-9.]\n%n", address, target, &used) == 2; at += used)
         kl_buf_printf(&text, "add element ip kiln fip { %s : %s }\n", address, target);
-    bool ok = text.length == 0 || rules(site, kl_buf_text(&text), failure);
+    bool ok = text.length == 0 || kl_net_rules(site, kl_buf_text(&text), failure);
     kl_buf_free(&map);
     kl_buf_free(&text);
     return ok;
@@ -166,37 +171,18 @@ bool kl_net_up(const kl_site *site, kl_failure *failure)
                   "route add 10.199.%d.0/24 via 10.199.%d.2\n"
                   "route add 10.199.%d.0/24 via 10.199.%d.2\n",
                   site->tag, (int)site->router, b, site->tag, site->tag, b + 2, b, b + 3, b);
-    // A fixed address of the bridge: it would otherwise change with its ports. A floating address
-    // of nobody is refused at once instead of hanging.
+    // A floating address of nobody is refused at once instead of hanging.
     kl_buf_printf(&inside,
                   "link set lo up\n"
-                  "link add br0 address 02:6b:69:6c:6e:01 type bridge forward_delay 0 stp_state 0\n"
-                  "addr add 10.199.%d.1/24 dev br0\n"
-                  "link set br0 up\n"
+                  "addr add 10.199.%d.1/32 dev lo\n"
                   "addr add 10.199.%d.2/30 dev uplink\n"
                   "link set uplink up\n"
                   "route add unreachable 10.199.%d.0/24\n",
                   b + 2, b, b + 3);
-    // What belongs to no connection is dropped: pasta sends segments without flags, and the router
-    // would answer them with a reset that ends the machine's connection. pasta's gateway address is
-    // the host's own loopback: nothing of machines. The hairpin rule lets a
-    // machine reach a floating address that is its own.
-    kl_buf_printf(&table,
-                  "table ip kiln {\n"
-                  "  map fip { type ipv4_addr : ipv4_addr; }\n"
-                  "  chain pre { type nat hook prerouting priority dstnat;\n"
-                  "    dnat to ip daddr map @fip; }\n"
-                  "  chain post { type nat hook postrouting priority srcnat;\n"
-                  "    ip saddr 10.199.%d.0/24 ip daddr 10.199.%d.0/24 ct status dnat masquerade;\n"
-                  "    oifname \"up0\" masquerade; }\n"
-                  "  chain strays { type filter hook prerouting priority filter;\n"
-                  "    ct state invalid drop;\n"
-                  "    ip saddr 10.199.%d.0/24 ip daddr 10.199.%d.1 drop; }\n"
-                  "}\n",
-                  b + 2, b + 2, b + 2, b + 1);
+    kl_rules_table(site, &table);
     bool ok = batch_outside(site, kl_buf_text(&host), failure) &&
               batch(site, site->router, kl_buf_text(&inside), failure) &&
-              set_sysctls(site, failure) && rules(site, kl_buf_text(&table), failure) &&
+              set_sysctls(site, failure) && kl_net_rules(site, kl_buf_text(&table), failure) &&
               restore_map(site, failure);
     // Without a way out machines still reach each other and the host: `check` tells.
     kl_failure ignored;
@@ -219,16 +205,23 @@ bool kl_net_down(const kl_site *site, kl_failure *failure)
 
 bool kl_net_attach(const kl_site *site, pid_t pid, const char *address, kl_failure *failure)
 {
-    char lines[512];
+    char lines[512], cable[16], hardware[24];
+    kl_failure ignored = {0};
     int last = atoi(strrchr(address, '.') + 1);
-    // Named by the process: the cable of a machine that has just gone, with this address, may still
-    // be there. The hardware address belongs to the address, so that nobody asks for it in vain;
-    // and the bridge forgets behind which cable it was.
+    kl_rules_cable(cable, sizeof cable, last);
+    snprintf(hardware, sizeof hardware, "02:6b:69:6d:%02x:%02x", (unsigned)site->block & 255,
+             (unsigned)last & 255);
+    // The cable of a machine that has just gone, with this address, may still be there.
+    snprintf(lines, sizeof lines, "link del %s\n", cable);
+    batch(site, site->router, lines, &ignored);
     snprintf(lines, sizeof lines,
-             "link add m%d type veth peer name eth0 address 02:6b:69:6d:%02x:%02x netns %d\n"
-             "link set m%d master br0 up\n"
-             "link set br0 type bridge fdb_flush\n",
-             (int)pid, (unsigned)site->block & 255, (unsigned)last & 255, (int)pid, (int)pid);
+             "link add %s type veth peer name eth0 address %s netns %d\n"
+             "ntable change name arp_cache dev %s proxy_delay 0\n"
+             "link set %s up\n"
+             "neigh replace %s lladdr %s dev %s nud permanent\n"
+             "route replace %s/32 dev %s src 10.199.%d.1\n",
+             cable, hardware, (int)pid, cable, cable, address, hardware, cable, address, cable,
+             site->block + 2);
     if (!batch(site, site->router, lines, failure))
         return false;
     snprintf(lines, sizeof lines,
@@ -291,7 +284,7 @@ bool kl_net_assign(const kl_site *site, const char *address, const char *target,
         snprintf(text + used, sizeof text - (size_t)used, "add element ip kiln fip { %s : %s }\n",
                  address, target);
     return text[0] == '\0' ||
-           (rules(site, text, failure) && save_map(site, failure)); // one transaction
+           (kl_net_rules(site, text, failure) && save_map(site, failure)); // one transaction
 }
 
 // In a child inside the namespace: the connection table has two tuples a line, what the client sent

@@ -316,6 +316,16 @@ static bool start(shim *self, const char *group, const char *address, kl_failure
     return ok;
 }
 
+// Before it has its cable: what a machine of this address could reach before is not its own.
+static bool apply_peers(kl_site *site, kl_failure *failure)
+{
+    if (!kl_site_lock(site, failure))
+        return false;
+    bool ok = kl_peers_apply(site, failure);
+    kl_site_unlock(site);
+    return ok;
+}
+
 bool kl_shim_boot(kl_site *site, const char *name, const char *layers, const char *address,
                   kl_failure *failure)
 {
@@ -326,7 +336,7 @@ bool kl_shim_boot(kl_site *site, const char *name, const char *layers, const cha
     bool ok = kl_range_reserve(site, failure) && choose_ids(&self, address, failure) &&
               open_groups(&self, group, sizeof group, failure) &&
               kl_layers_open(&tree, site, name, layers, self.root, failure) &&
-              start(&self, group, address, failure);
+              apply_peers(site, failure) && start(&self, group, address, failure);
     const int open_files[] = {self.payload, self.pid_file, self.block};
     for (size_t i = 0; i < sizeof open_files / sizeof open_files[0]; i++) {
         if (open_files[i] >= 0)

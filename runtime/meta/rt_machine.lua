@@ -42,10 +42,18 @@ function machine.network_down(options) end
 ---taken as it is.
 ---@async
 ---@param options { dir: string, name: string, image: string, user_data: (string|rt.Secret)?,
----  token: string?, data: string? } name of a-z, 0-9 and -; data is kept with it
+---  token: string?, group: string?, data: string? } name of a-z, 0-9 and -; machines of one group
+---  ("project/service") reach each other; data is kept with it
 ---@return rt.machine.Row? row
 ---@return table? err
 function machine.create(options) end
+
+---Lets the machines of a group reach one that runs or will; "*/service" is that of every project.
+---@async
+---@param options { dir: string, name: string, group: string }
+---@return true? done
+---@return table? err
+function machine.admit(options) end
 
 ---Lists the site's machines. A creation that is under way is waited for; what one that was cut off
 ---left is removed.

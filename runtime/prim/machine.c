@@ -16,7 +16,9 @@
 VERB(machine_check, "check", KL_MACHINE_ROWS, 60, NULL)
 VERB(machine_network_up, "network_up", KL_MACHINE_ROW, 60, NULL)
 VERB(machine_network_down, "network_down", KL_MACHINE_ROW, 60, NULL)
-VERB(machine_create, "create", KL_MACHINE_ROW, 120, "!name", "!image", "user_data", "token", "data")
+VERB(machine_create, "create", KL_MACHINE_ROW, 120, "!name", "!image", "user_data", "token",
+     "group", "data")
+VERB(machine_admit, "admit", KL_MACHINE_ROW, 60, "!name", "!group")
 VERB(machine_list, "list", KL_MACHINE_ROWS, 900, NULL)
 VERB(machine_start, "start", KL_MACHINE_ROW, 120, "!name")
 VERB(machine_power_off, "power_off", KL_MACHINE_ROW, 60, "!name", "within")
@@ -36,6 +38,7 @@ static const luaL_Reg machine_functions[] = {{"check", machine_check},
                                              {"network_up", machine_network_up},
                                              {"network_down", machine_network_down},
                                              {"create", machine_create},
+                                             {"admit", machine_admit},
                                              {"list", machine_list},
                                              {"start", machine_start},
                                              {"power_off", machine_power_off},
