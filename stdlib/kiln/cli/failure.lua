@@ -1,5 +1,6 @@
 ---The last lines of a run: what became of it, what still exists, the next command.
 local remains = require "kiln.run.remains"
+local screen = require "kiln.cli.screen"
 local sh = require "kiln.sh"
 
 local failure = {}
@@ -10,7 +11,7 @@ local failure = {}
 function failure.output(err)
   local text = err.output or ""
   local lines = {}
-  for line in tostring(text):gmatch("[^\n]+") do lines[#lines + 1] = line:gsub("%c", " ") end
+  for line in tostring(text):gmatch("[^\n]+") do lines[#lines + 1] = screen.output(line) end
   return table.move(lines, math.max(#lines - 4, 1), #lines, 1, {})
 end
 

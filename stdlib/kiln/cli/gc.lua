@@ -6,14 +6,13 @@ local adopt_ = require "kiln.adopt"
 local error_ = require "kiln.error"
 local gc = require "kiln.gc"
 local project = require "kiln.project"
+local screen = require "kiln.cli.screen"
 local provider = require "kiln.provider"
 local store_ = require "kiln.store"
 
 local commands = {}
 
-local function say(format, ...)
-  io.stdout:write(format:format(...), "\n")
-end
+local say = screen.say
 
 local function age(time)
   local passed = timer.time() - (time or timer.time())
@@ -45,7 +44,7 @@ end
 local function may_remove(options, count)
   if options.yes then return true end
   if options.no_input or options.json or not (tty.is_tty(0) and tty.is_tty(2)) then return false end
-  local line = error_.check(tty.read_line(("Remove these %d? [y/N] "):format(count)))
+  local line = error_.check(screen.ask(("Remove these %d? [y/N] "):format(count)))
   return line ~= nil and line:lower():find("^y") ~= nil
 end
 
@@ -111,7 +110,7 @@ local function print_json(all)
       out[list][index] = plain
     end
   end
-  say("%s", json.encode(out, { bytes = "replace" }))
+  screen.json(out)
 end
 
 local function print_all(all, id)

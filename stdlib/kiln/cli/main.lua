@@ -22,7 +22,7 @@ local function run_lua(argv)
 end
 
 local function usage(message)
-  io.stderr:write("kiln: ", message, "\n")
+  require("kiln.cli.screen").warn("kiln: " .. message)
   return 64
 end
 
@@ -115,7 +115,10 @@ return function(argv)
     return err
   end, argv)
   if ok then return status end
-  if status.kind == "error" then error(status, 0) end -- a fault of kiln's own: with its traceback
-  io.stderr:write("kiln: ", require("kiln.secret").redact(status.message), "\n")
+  local screen, secret = require "kiln.cli.screen", require "kiln.secret"
+  if status.kind == "error" then -- a fault of kiln's own: with its traceback
+    error(screen.fields(secret.redact_fields(status)), 0)
+  end
+  screen.warn("kiln: " .. secret.redact(status.message))
   return status.kind == "usage" and 64 or 1
 end

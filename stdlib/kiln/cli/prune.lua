@@ -3,8 +3,11 @@ local json = require "rt.json"
 local timer = require "rt.timer"
 local tty = require "rt.tty"
 local error_ = require "kiln.error"
+local screen = require "kiln.cli.screen"
 
 local prune = {}
+
+local say = screen.say
 
 local units = { d = 86400, h = 3600, m = 60 }
 
@@ -24,7 +27,7 @@ end
 local function confirmed(options, count)
   if options.yes then return true end
   if options.no_input or options.json or not (tty.is_tty(0) and tty.is_tty(2)) then return false end
-  local line = error_.check(tty.read_line(("Forget these %d runs? [y/N] "):format(count)))
+  local line = error_.check(screen.ask(("Forget these %d runs? [y/N] "):format(count)))
   return line ~= nil and line:lower():find("^y") ~= nil
 end
 
@@ -39,12 +42,12 @@ function prune.run(store, options)
     keep = count_of(options.keep or "20"),
     before = options.older and timer.time() - seconds_of(options.older) or nil,
   }
-  local bytes, out = 0, io.stdout
+  local bytes = 0
   for _, row in ipairs(rows) do
     bytes = bytes + row.bytes
     if not options.json then
-      out:write(("  %s  %-12s %-12s %-12s %9.1f kB\n"):format(row.id:sub(1, 4), row.service,
-        row.entry, (row.status:gsub("_", " ")), row.bytes / 1000))
+      say("  %s  %-12s %-12s %-12s %9.1f kB", row.id:sub(1, 4), row.service,
+        row.entry, (row.status:gsub("_", " ")), row.bytes / 1000)
     end
   end
   local forget = #rows > 0 and confirmed(options, #rows)
@@ -53,13 +56,13 @@ function prune.run(store, options)
     store:shrink()
   end
   if options.json then
-    out:write(json.encode { runs = json.array(rows), bytes = bytes, forgotten = forget }, "\n")
+    screen.json { runs = json.array(rows), bytes = bytes, forgotten = forget }
   elseif #rows == 0 then
-    out:write("no run can be forgotten: the newest 20 stay (--keep N), and those of which "
-      .. "something exists\n")
+    say("no run can be forgotten: the newest 20 stay (--keep N), and those of which "
+      .. "something exists")
   else
-    out:write(("%d runs, %.1f MB%s\n"):format(#rows, bytes / 1e6,
-      forget and ", are forgotten" or "; forget them: kiln runs prune --yes"))
+    say("%d runs, %.1f MB%s", #rows, bytes / 1e6,
+      forget and ", are forgotten" or "; forget them: kiln runs prune --yes")
   end
   return 0
 end

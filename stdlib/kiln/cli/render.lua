@@ -1,10 +1,10 @@
 ---Shows a run's events: a live line per step on a terminal, one line per step elsewhere, or JSON.
-local json = require "rt.json"
 local task = require "rt.task"
 local timer = require "rt.timer"
 local tty = require "rt.tty"
 local error_ = require "kiln.error"
 local failure = require "kiln.cli.failure"
+local screen = require "kiln.cli.screen"
 
 local render = {}
 
@@ -81,13 +81,13 @@ local function draw(self, finished)
       self.drawn = self.drawn + 1
     end
   end
-  if #out > 0 then tty.write(2, table.concat(out)) end
+  if #out > 0 then screen.draw(table.concat(out)) end
 end
 
 local function print_line(self, text)
   if self.live then return draw(self, text) end
-  if self.to_stdout then return io.stdout:write(text, "\n") end
-  tty.write(2, text .. "\n")
+  if self.to_stdout then return screen.put(text) end
+  screen.draw(text .. "\n")
 end
 
 local function remove_active(self, id)
@@ -188,7 +188,7 @@ shown["op.done"] = function(self, event)
 end
 
 shown["line"] = function(self, event)
-  local last, text = self.active[#self.active], event.text:gsub("%c", " ")
+  local last, text = self.active[#self.active], event.text
   if last then last.last = text end
   if not self.verbose then return end
   if event.dropped then
@@ -205,9 +205,9 @@ shown["output.cut"] = function(self, event)
 end
 
 shown["note"] = function(self, event)
-  if self.drawn > 0 then tty.write(2, ("\27[%dA\27[J"):format(self.drawn)) end
+  if self.drawn > 0 then screen.draw(("\27[%dA\27[J"):format(self.drawn)) end
   self.drawn = 0 -- the next tick puts them back below
-  io.stdout:write(event.text, "\n")
+  screen.print(event.text)
   io.stdout:flush()
 end
 
@@ -245,13 +245,17 @@ end
 ---@param event table
 function Display:event(event)
   if self.json then
-    io.stdout:write(json.encode(error_.plain_fields(event), { bytes = "replace" }), "\n")
+    screen.json(error_.plain_fields(event))
     io.stdout:flush()
     return
   end
   if self.quiet and not loud[event.type] then return end
   local show = shown[event.type]
-  if show then show(self, event) end
+  if not show then return end
+  local text = event.type == "line" and screen.output(event.text)
+  event = screen.fields(event)
+  event.text = text or event.text
+  show(self, event)
 end
 
 ---Asks what a failure leaves. The end of the input means: nothing.
@@ -260,11 +264,11 @@ end
 ---@return "cleanup"|"keep"
 function Display:ask_kept(err)
   local live = self.live
-  if self.drawn > 0 then tty.write(2, ("\27[%dA\27[J"):format(self.drawn)) end
+  if self.drawn > 0 then screen.draw(("\27[%dA\27[J"):format(self.drawn)) end
   self.drawn, self.live = 0, false -- the prompt keeps its line
   local answer
   repeat
-    local line, problem = tty.read_line(("  ? %s failed. Clean up, or keep it to look at and to "
+    local line, problem = screen.ask(("  ? %s failed. Clean up, or keep it to look at and to "
       .. "go on from? [c/k] "):format(err.step or "it"))
     if problem then error(error_.from(problem), 0) end
     answer = ({ c = "cleanup", k = "keep" })[(line or "c"):lower():sub(1, 1)]
@@ -277,10 +281,11 @@ end
 ---@param text string who has it
 function Display:waiting(text)
   if self.json then
-    io.stdout:write(json.encode { v = 1, type = "run.wait", text = text }, "\n")
+    screen.json { v = 1, type = "run.wait", text = text }
     return io.stdout:flush()
   end
-  if not self.quiet then print_line(self, paint(self, "waiting: " .. text, "grey")) end
+  if self.quiet then return end
+  print_line(self, paint(self, "waiting: " .. screen.line(text), "grey"))
 end
 
 ---Ends the display with what became of the run.
@@ -294,7 +299,7 @@ function Display:finish(outcome)
   if self.live then draw(self) end
   if self.json and outcome.run then return end
   for _, text in ipairs(failure.ending(outcome, self.verbose)) do
-    tty.write(2, text .. "\n")
+    screen.warn(text)
   end
 end
 

@@ -7,6 +7,7 @@ local error_ = require "kiln.error"
 local failure = require "kiln.cli.failure"
 local provider = require "kiln.provider"
 local render = require "kiln.cli.render"
+local screen = require "kiln.cli.screen"
 local store_ = require "kiln.store"
 
 local report = {}
@@ -15,9 +16,7 @@ local function opened(options)
   return store_.open(options.dir or ".", { existing = true })
 end
 
-local function say(format, ...)
-  io.stdout:write(format:format(...), "\n")
-end
+local say = screen.say
 
 ---A list of the store's rows, without what the store adds to it.
 local function list(rows)
@@ -25,7 +24,7 @@ local function list(rows)
 end
 
 local function print_json(value)
-  io.stdout:write(json.encode(value, { bytes = "replace" }), "\n")
+  screen.json(value)
   return 0
 end
 
@@ -88,7 +87,7 @@ function report.show(options)
   end
   if row.error then
     local err = json.decode(row.error, { bytes = "keep" })
-    say("%s: %s", err.kind, err.message)
+    screen.print(("%s: %s"):format(err.kind, err.message))
     for _, line in ipairs(failure.output(err)) do say("    %s", line) end
   end
   for _, one in ipairs(left) do say("  made and still there: %s %s", one.kind, one.name) end

@@ -8,6 +8,7 @@ local error_ = require "kiln.error"
 local render = require "kiln.cli.render"
 local run_ = require "kiln.run"
 local store_ = require "kiln.store"
+local screen = require "kiln.cli.screen"
 
 local commands = {}
 
@@ -24,7 +25,7 @@ local function watch_signals()
     local name = interrupts:next()
     if not name then return end
     if not handle then os.exit(({ INT = 130, TERM = 143, HUP = 129 })[name]) end
-    io.stderr:write("stopping; once more to leave at once\n")
+    screen.warn "stopping; once more to leave at once"
     handle.stop()
   end)
   return function(begun) handle = begun end, function()
@@ -61,7 +62,7 @@ local function confirms(options)
   return function(question)
     if options.yes then return true end
     if not may_ask(options) then return false end
-    local line = error_.check(tty.read_line(question .. " [y/N] "))
+    local line = error_.check(screen.ask(question .. " [y/N] "))
     return line ~= nil and line:lower():find("^y") ~= nil
   end
 end
@@ -176,7 +177,7 @@ function commands.recipe_help(file)
     lines[#lines + 1] = ("  --%-12s %s%s"):format((name:gsub("_", "-")), spec.doc, more)
   end
   lines[#lines + 1] = "\nOptions of kiln itself: kiln run --help"
-  io.stdout:write(table.concat(lines, "\n"), "\n")
+  screen.print(table.concat(lines, "\n"))
   return 0
 end
 

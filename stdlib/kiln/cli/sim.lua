@@ -5,6 +5,7 @@ local proc = require "rt.proc"
 local error_ = require "kiln.error"
 local provider = require "kiln.provider"
 local scope = require "kiln.scope"
+local screen = require "kiln.cli.screen"
 local serve = require "kiln.sim.serve"
 local yaml = require "kiln.yaml"
 
@@ -12,7 +13,7 @@ local sim = {}
 
 ---Says something to the user who started the simulator.
 local function say(text, ...)
-  io.stdout:write(text:format(...), "\n")
+  screen.say(text, ...)
   io.stdout:flush()
 end
 
@@ -74,8 +75,8 @@ local function open_machines(options, limits)
   end
   return require("kiln.sim.machines").open(require("kiln.sim.site").open(), {
     addresses = math.tointeger(limits.reserved_ips or 3),
-    progress = function(text) io.stderr:write(text, "\n") end,
-    log = function(text) io.stderr:write("machines: ", text, "\n") end,
+    progress = screen.warn,
+    log = function(text) screen.warn("machines: " .. text) end,
   })
 end
 
@@ -89,7 +90,7 @@ local function observer(options, clock)
   if not options.verbose then return nil end
   local began = clock()
   return function(seen)
-    io.stderr:write(("%9.2f %-6s %s %s\n"):format(seen.at - began, seen.method, seen.path,
+    screen.warn(("%9.2f %-6s %s %s"):format(seen.at - began, seen.method, seen.path,
       seen.status or "lost"))
   end
 end

@@ -1,6 +1,7 @@
 ---`kiln up`: local machines run again after their host's restart: those of the site, of whichever
 ---project.
 local provider = require "kiln.provider"
+local screen = require "kiln.cli.screen"
 
 local commands = {}
 
@@ -9,11 +10,11 @@ local commands = {}
 ---@return integer status 1 when a machine does not start
 function commands.up()
   local rows, status = provider.driver("local"):revive(), 0
-  for _, line in ipairs(provider.revived(rows)) do io.stdout:write(line, "\n") end
+  for _, line in ipairs(provider.revived(rows)) do screen.say("%s", line) end
   for _, row in ipairs(rows) do
     if row.problem then status = 1 end
   end
-  if #rows == 0 then io.stdout:write "everything that ran when this host went down runs\n" end
+  if #rows == 0 then screen.say "everything that ran when this host went down runs" end
   return status
 end
 
