@@ -41,6 +41,7 @@ struct kl_tar_tree {
     size_t pending_at;
     kl_sha256 sha;
     kl_buf sums;
+    kl_buf entries; // what the digest is of
 };
 
 static void add_node(kl_tar_tree *tree, const char *path, const struct stat *stat)
@@ -163,10 +164,8 @@ kl_tar_tree *kl_tar_tree_open(const char *source, const char *sums, char *const 
 }
 
 // A line as sha256sum writes it: names with a backslash or a newline are escaped, and say so.
-static void note_sum(kl_tar_tree *tree, const char *path)
+static void note_sum(kl_tar_tree *tree, const char *path, const char *hex)
 {
-    char hex[65];
-    kl_sha256_hex(&tree->sha, hex);
     bool escaped = strpbrk(path, "\\\n\r") != NULL;
     kl_buf_printf(&tree->sums, "%s%s  ", escaped ? "\\" : "", hex);
     for (const char *at = path; *at != '\0'; at++) {
@@ -182,6 +181,14 @@ static void note_sum(kl_tar_tree *tree, const char *path)
     kl_buf_puts(&tree->sums, "\n");
 }
 
+// A line of what the digest is of; no path has the zero byte that ends it.
+static void note_entry(kl_tar_tree *tree, const tree_node *node, const char *kind, const char *is)
+{
+    kl_buf_printf(&tree->entries, "%s %04o %s %s", kind, (unsigned)(node->mode & 07777), is,
+                  node->path);
+    kl_buf_append(&tree->entries, "", 1);
+}
+
 static bool start_link(kl_tar_tree *tree, const tree_node *node, kl_failure *out_failure)
 {
     char link[PATH_MAX];
@@ -191,6 +198,9 @@ static bool start_link(kl_tar_tree *tree, const tree_node *node, kl_failure *out
     link[length] = '\0';
     kl_tar_entry entry = {KL_TAR_LINK, node->path, link, 0777, 0, node->mtime};
     kl_tar_header(&tree->pending, &entry);
+    char hex[65];
+    kl_sha256_of(link, (size_t)length, hex);
+    note_entry(tree, node, "link", hex);
     return true;
 }
 
@@ -208,6 +218,8 @@ static bool start_node(kl_tar_tree *tree, kl_failure *out_failure)
         entry.size = node->size;
         tree->left = node->size;
         kl_sha256_start(&tree->sha);
+    } else {
+        note_entry(tree, node, "directory", "-");
     }
     kl_tar_header(&tree->pending, &entry);
     return true;
@@ -218,7 +230,10 @@ static void end_file(kl_tar_tree *tree)
     const tree_node *node = &tree->nodes[tree->next - 1];
     close(tree->file);
     tree->file = -1;
-    note_sum(tree, node->path);
+    char hex[65];
+    kl_sha256_hex(&tree->sha, hex);
+    note_sum(tree, node->path, hex);
+    note_entry(tree, node, "file", hex);
     kl_tar_pad(&tree->pending, node->size);
 }
 
@@ -302,7 +317,7 @@ void kl_tar_tree_digest(const kl_tar_tree *tree, char out[65])
 {
     kl_sha256 sha = {0};
     kl_sha256_start(&sha);
-    kl_sha256_add(&sha, kl_buf_text(&tree->sums), tree->sums.length);
+    kl_sha256_add(&sha, kl_buf_text(&tree->entries), tree->entries.length);
     kl_sha256_hex(&sha, out);
     kl_sha256_free(&sha);
 }
@@ -318,6 +333,7 @@ void kl_tar_tree_close(kl_tar_tree *tree)
     free(tree->sums_name);
     kl_buf_free(&tree->pending);
     kl_buf_free(&tree->sums);
+    kl_buf_free(&tree->entries);
     kl_sha256_free(&tree->sha);
     free(tree);
 }

@@ -25,7 +25,8 @@ ssize_t kl_tar_tree_read(kl_tar_tree *tree, char *out, size_t size, kl_failure *
 uint64_t kl_tar_tree_bytes(const kl_tar_tree *tree);
 // Bytes of all files, as they were listed.
 uint64_t kl_tar_tree_total(const kl_tar_tree *tree);
-// sha256 of the list of sums: the same names and contents give the same. At the end of the stream.
+// sha256 of everything that was sent but times: names, modes, contents, targets of links. At the
+// end of the stream.
 void kl_tar_tree_digest(const kl_tar_tree *tree, char out[65]);
 void kl_tar_tree_close(kl_tar_tree *tree);
 

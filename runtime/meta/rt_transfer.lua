@@ -9,7 +9,7 @@ local transfer = {}
 ---@class rt.transfer.Result
 ---@field bytes integer of all files
 ---@field resumed integer of them, those that an interrupted one had brought
----@field sha256 string in hex; of a tree: of the sorted list of its files' sums
+---@field sha256 string in hex; of a tree: as `digest` gives it
 
 ---@class rt.transfer.Upload
 ---@field source? string a path here; else `content`
@@ -31,6 +31,15 @@ local transfer = {}
 ---  folder at the top, "docs/*.tmp" by its path
 ---@field timeout? number seconds (600)
 ---@field progress? rt.transfer.Progress shows how far it is
+
+---Gives the sha256 that an upload of a tree would have: of its names, modes, contents and targets
+---of links, without times and owners. Reads the files in a thread.
+---@async
+---@param source string a directory here
+---@param opts? { exclude: string[]? } as of an upload
+---@return string? sha256 in hex
+---@return table? err not_found, denied, invalid, unsupported, io
+function transfer.digest(source, opts) end
 
 ---Uploads one file, or bytes. Makes the directories above the target. From 16 MB the host takes the
 ---sum as the bytes come, and where a round trip is 10 ms or more, the file goes over four channels,

@@ -8,6 +8,7 @@
 #include "bridge/words.h"
 #include "prim/prims.h"
 #include "prim/ssh.h"
+#include "prim/transfer.h"
 
 #include <string.h>
 
@@ -255,10 +256,13 @@ static int transfer_download_tree(lua_State *L)
     return transfer_wait(L, self);
 }
 
-static const luaL_Reg transfer_functions[] = {
-    {"upload", transfer_upload},         {"upload_tree", transfer_upload_tree},
-    {"download", transfer_download},     {"download_tree", transfer_download_tree},
-    {"progress", transfer_new_progress}, {NULL, NULL}};
+static const luaL_Reg transfer_functions[] = {{"upload", transfer_upload},
+                                              {"upload_tree", transfer_upload_tree},
+                                              {"download", transfer_download},
+                                              {"download_tree", transfer_download_tree},
+                                              {"progress", transfer_new_progress},
+                                              {"digest", kl_transfer_digest},
+                                              {NULL, NULL}};
 
 KL_PRIM(transfer)
 {

@@ -35,6 +35,40 @@ describe("a tree that travels", function()
       timeout = opts and opts.timeout })
   end
 
+  it("has a digest that changes with all that is sent but times", function()
+    local function plant()
+      fs.remove(here, { recursive = true })
+      assert(fs.mkdir(here .. "/conf/empty", { parents = true }))
+      assert(fs.write(here .. "/conf/a", "a"))
+      assert(fs.write(here .. "/conf/b.o", "b"))
+      assert(fs.symlink("a", here .. "/conf/link"))
+    end
+    local opts = { exclude = { "*.o" } }
+    plant()
+    local sent = assert(transfer.upload_tree(session, { source = here, target = there .. "/t",
+      exclude = opts.exclude })).sha256
+    assert.equal(sent, assert(transfer.digest(here, opts)))
+    local function after(command)
+      plant()
+      sshd.output(("cd %s/conf && %s"):format(here, command))
+      return assert(transfer.digest(here, opts))
+    end
+    for _, command in ipairs { "touch -d 2001-01-01 a", "echo c > b.o", "echo c > new.o" } do
+      assert.equal(sent, after(command), command)
+    end
+    local seen = { [sent] = "nothing" }
+    for _, command in ipairs { "echo c > a", "chmod 600 a", "chmod 700 empty", "mv a c",
+      "rmdir empty", "ln -sf b.o link", "mv a empty/", "rm link; echo a > link", "touch new",
+      "rm a; mkdir a" } do
+      local digest = after(command)
+      assert.is_nil(seen[digest], command)
+      seen[digest] = command
+    end
+    assert.is_not.equal(sent, assert(transfer.digest(here)))
+    local _, err = transfer.digest(here .. "/absent")
+    assert.equal("not_found", err.kind)
+  end)
+
   it("keeps the times of files, folders and links, to the second", function()
     assert(fs.mkdir(here .. "/folder"))
     assert(fs.write(here .. "/folder/old", "x"))
