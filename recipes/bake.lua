@@ -1,8 +1,8 @@
 ---Bakes an image once: the same inputs give the image that exists already.
 ---
 ---What an image depends on: its base, its size, the inputs that the recipe names, the text of its
----`build` function, and the content of every file that the build uploads. Files are known only when
----a build has run, so they are kept with the image and compared before it is taken again.
+---`build` function and of every function that it calls, the values that these use, and every file
+---that the build uploads. `kiln.image` says how each is compared.
 local hygiene = require "recipes.hygiene"
 local image = require "kiln.image"
 local op = require "kiln.op"
@@ -11,12 +11,13 @@ local op = require "kiln.op"
 ---@field name string lower-case; the image is called <name>-<hash>
 ---@field base string base image: "debian-13"
 ---@field size? string size of the builder
----@field inputs? (string|number)[] what else the image depends on
+---@field inputs? table what else the image depends on: { args.version }. One with a name stands for
+---  a value of that name that `build` uses and kiln cannot compare: { token = "of May" }
 ---@field build fun(box: kiln.Machine) installs everything on the builder
 ---@field within? number seconds for the builder to become ready (180)
 ---@field cloud_init? "done"|"degraded"|"error" the worst end of cloud-init that will do ("done")
 
-local function build(run, spec, inputs, base)
+local function build(run, spec, identity, base)
   local names = { run:named(spec.name) .. "-builder-" .. run.id:sub(1, 4) }
   run.cloud:preflight { names = names, machines = 1, image = base.id, size = spec.size }
   local builder = run.cloud:machines {
@@ -25,13 +26,14 @@ local function build(run, spec, inputs, base)
   }[1]
   return op.ensure(function()
     builder:ready { within = spec.within, cloud_init = spec.cloud_init }
-    builder.used = {}
-    spec.build(builder)
+    local used = image.build(spec.build, builder)
     hygiene.clean(builder)
     hygiene.check(builder)
-    local finished = image.finish(run, spec.name, inputs, builder.used)
+    local finished = image.finish(spec.name, identity, used)
     builder:power_off()
-    return run.cloud:snapshot(builder, { name = finished.name, data = finished.data })
+    return run.cloud:snapshot(builder, {
+      name = finished.name, data = finished.data, kept = finished.kept,
+    })
   end, function() builder:destroy() end)
 end
 
@@ -42,14 +44,14 @@ end
 ---@return table image { id, name }
 local function bake(run, spec)
   local base = run.cloud:base(spec.base)
-  local inputs = image.inputs(run, spec, base)
+  local identity = image.identity(run, spec, base, { hygiene.clean, hygiene.check })
   return run:step {
     name = "image " .. spec.name,
     perform = function()
-      local found = image.find(run, spec.name, inputs)
+      local found, why = image.find(run, spec.name, identity)
       if found then return found, found.name .. "  found, inputs unchanged" end
-      local made = build(run, spec, inputs, base)
-      return made, made.name .. "  baked"
+      local made = build(run, spec, identity, base)
+      return made, made.name .. "  baked" .. (why and ": " .. why or "")
     end,
   }
 end

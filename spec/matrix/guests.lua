@@ -1,5 +1,6 @@
 ---What runs on the simulator's droplets, without droplets: files, commands under a guard, a health
 ---answer. Takes the place of kiln.ssh, kiln.guard and kiln.probe in the matrix's process.
+local crypto = require "rt.crypto"
 local error_ = require "kiln.error"
 local timer = require "rt.timer"
 local death = require "spec.matrix.death"
@@ -91,6 +92,7 @@ function Session:upload(source, target)
   local file <close> = assert(io.open(source, "rb"))
   guest.files[target] = file:read "a"
   death.pass("in upload " .. target)
+  return { sha256 = crypto.sha256(guest.files[target]), bytes = #guest.files[target] }
 end
 
 function Session:write(target, content)

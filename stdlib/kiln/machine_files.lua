@@ -4,16 +4,12 @@ local env_file = require "kiln.env_file"
 local error_ = require "kiln.error"
 local op = require "kiln.op"
 local sessions = require "kiln.machine_sessions"
+local uses = require "kiln.image.uses"
 
 ---@class kiln.Machine
 local Files = {}
 
 local worth_resuming = 64 * 1024 * 1024 -- bytes
-
----Notes a local file that a bake used, for the image's inputs.
-local function note_used(self, source)
-  if self.used then self.used[#self.used + 1] = source end
-end
 
 ---Uploads a file or a folder; written beside its place and renamed, checked by its hash there.
 ---Raises `not_found` (no such local file), `unreachable`, `exit`, `timeout`.
@@ -28,8 +24,7 @@ end
 function Files:upload(source, target, opts)
   opts = opts or {}
   local path = self.on:path(source)
-  note_used(self, source)
-  op.call {
+  local done = op.call {
     name = ("upload %s to %s:%s"):format(source, self.name, target), class = "idempotent",
     stands = self.dial ~= nil,
     args = {
@@ -39,15 +34,17 @@ function Files:upload(source, target, opts)
     perform = function()
       local stat = error_.check(fs.stat(path))
       local folder, tell = stat.type == "directory", self.on:teller()
-      sessions.persist(self, opts.timeout or 600, function(session, left)
-        session:upload(path, target, {
+      return sessions.persist(self, opts.timeout or 600, function(session, left)
+        local sent = session:upload(path, target, {
           mode = not folder and opts.mode or nil, owner = opts.owner,
           exclude = opts.exclude, timeout = left, on_progress = tell,
           resume = not folder and stat.size >= worth_resuming or nil,
         })
+        return { sha256 = sent.sha256, mode = stat.mode, folder = folder }
       end)
     end,
   }
+  uses.file(source, opts, done)
 end
 
 ---Writes text or a secret to a file on the machine, through a name beside it.

@@ -15,7 +15,7 @@ local stopped = error_.new { kind = "stopped", message = "stopped while the reci
 ---@field file string as the user named it
 ---@field dir string where it lies; paths in it start there
 ---@field module table what the file returned
----@field sources table<string, string> path below `dir` to text, of every file it loaded
+---@field environment kiln.Environment with the text of every file that it loaded
 ---@field entries kiln.Entry[] what can be run, in the file's order
 ---@field args table<string, kiln.ArgSpec>
 
@@ -122,16 +122,11 @@ end
 function recipe.load(file, sources, dir)
   dir = dir or file:match("^(.*)/[^/]*$") or "."
   local base = file:match("([^/]+)$")
-  local used, names = {}, {}
+  local loading, names = true, {}
   local function read_source(path)
-    local text
-    if sources then
-      text = sources[path]
-    else
-      text = fs.read(dir .. "/" .. path)
-    end
-    used[path] = text
-    return text
+    -- A module that an entry loads while it runs may not have been loaded before the run stopped.
+    if sources and (loading or sources[path]) then return sources[path] end
+    return (fs.read(dir .. "/" .. path))
   end
   local function show(path)
     local name = dir == "." and path or dir .. "/" .. path
@@ -143,8 +138,9 @@ function recipe.load(file, sources, dir)
   if not text then
     error_.raise { kind = "usage", message = ("no recipe at %s"):format(file) }
   end
-  local env = sandbox.new { read_source = read_source, show = show }
-  local chunk = sandbox.compile(text, show(base), env)
+  local environment = sandbox.new { read_source = read_source, show = show }
+  environment.sources[base] = text
+  local chunk = environment:compile(text, base, show(base))
   task.current():stop_with(stopped)
   local ok, module = run_chunk(chunk, dir, names, (base:gsub("%.lua$", "")), show(base))
   task.current():stop_with(nil)
@@ -155,6 +151,7 @@ function recipe.load(file, sources, dir)
     module.kind = "usage"
     error(module, 0)
   end
+  loading = false
   if type(module) ~= "table" then
     error_.raise {
       kind = "usage",
@@ -164,7 +161,7 @@ function recipe.load(file, sources, dir)
   end
   return {
     name = type(module.name) == "string" and module.name or (base:gsub("%.lua$", "")),
-    file = file, dir = dir, module = module, sources = used,
+    file = file, dir = dir, module = module, environment = environment,
     entries = list_entries(module, text), args = check_arg_specs(module, file),
   }
 end

@@ -7,6 +7,7 @@ local host = require "rt.host"
 local task = require "rt.task"
 local error_ = require "kiln.error"
 local faces = require "kiln.engine.faces"
+local uses = require "kiln.image.uses"
 local op = require "kiln.op"
 local scope = require "kiln.scope"
 
@@ -72,10 +73,12 @@ local function sandboxed_os()
     difftime = os.difftime,
     getenv = function(name)
       if scope.state().loading then return os.getenv(name) end
-      return op.call {
+      local value = op.call {
         name = "environment " .. name, class = "read", args = { name = name }, quiet = true,
         perform = function() return os.getenv(name) end,
       }
+      uses.variable(name, value)
+      return value
     end,
   }
 end
@@ -141,28 +144,52 @@ local function copy(library, without)
   return out
 end
 
+---The environment of a recipe, and what is in it.
+---@class kiln.Environment
+---@field env table the globals
+---@field standard table<string, any> the globals as they were before the recipe ran
+---@field faces table<any, string> kiln's modules as `require` returned them, and their names
+---@field sources table<string, string> texts of the recipe's files, by path below its folder
+---@field chunks table<string, string> the file of each source that `debug.getinfo` may name
+---@field read_source fun(path: string): string?
+---@field on_source? fun(path: string, text: string) called for a file that is loaded
+---@field private show fun(path: string): string
+local Environment = {}
+Environment.__index = Environment
+
 ---Compiles text under the environment. Raises `usage` with file and line for a syntax error.
 ---@param text string
----@param name string the path that messages show
----@param env table
+---@param path string below the recipe's folder
+---@param shown string the path that messages show
 ---@return function
-function sandbox.compile(text, name, env)
-  local chunk, err = load(text, "@" .. name, "t", env)
+function Environment:compile(text, path, shown)
+  local chunk, err = load(text, "@" .. shown, "t", self.env)
   if not chunk then error_.raise { kind = "usage", message = err, syntax = true } end
-  if text == host.source("recipes/" .. name:match("[^/]+$")) then own_recipes[chunk] = true end
+  self.chunks["@" .. shown] = path
+  if text == host.source("recipes/" .. path:match("[^/]+$")) then own_recipes[chunk] = true end
   return chunk
 end
 
+---The recipe's `load`: text only, under its own globals or those that it names.
+local function sandboxed_load(self)
+  return function(text, name, _, own)
+    if type(text) ~= "string" then return nil, "load takes text" end
+    local chunk, err = load(text, name or "=(load)", "t", own or self.env)
+    if chunk then self.chunks[debug.getinfo(chunk, "S").source] = "(load)" end
+    return chunk, err
+  end
+end
+
 ---The recipe's `require`: kiln's modules, and files beside the recipe.
-local function sandboxed_require(env, read_source, show)
-  local loaded = {}
-  local function load_text(name, text, path)
+local function sandboxed_require(self)
+  local loaded, show, read_source = {}, self.show, self.read_source
+  local function load_text(name, text, path, shown)
     if loaded[name] == true then
       error_.raise { kind = "usage", message = ("modules require each other in a circle: %s")
         :format(name) }
     end
     loaded[name] = true
-    local value = sandbox.compile(text, path, env)(name, path)
+    local value = self:compile(text, path, shown)(name, shown)
     loaded[name] = value == nil and {} or value
     return loaded[name]
   end
@@ -170,15 +197,22 @@ local function sandboxed_require(env, read_source, show)
     if type(name) ~= "string" then error("require: a module's name is a string", 2) end
     if loaded[name] ~= nil and loaded[name] ~= true then return loaded[name] end
     if name:find("^kiln%.") or name:find("^rt%.") or name:find("^providers%.") then
-      if own_recipes[debug.getinfo(2, "f").func] then return faces.require(name, true) end
-      loaded[name] = faces.require(name)
-      return loaded[name]
+      local own = own_recipes[debug.getinfo(2, "f").func]
+      local module = faces.require(name, own)
+      self.faces[module] = name
+      if not own then loaded[name] = module end
+      return module
     end
     local path = name:gsub("%.", "/") .. ".lua"
     local text = read_source(path)
-    if text then return load_text(name, text, show(path)) end
+    if text then
+      self.sources[path] = text
+      if self.on_source then self.on_source(path, text) end
+      uses.module(path, text)
+      return load_text(name, text, path, show(path))
+    end
     text = name:find("^recipes%.") and host.source(path)
-    if text then return load_text(name, text, path) end
+    if text then return load_text(name, text, path, path) end
     error_.raise {
       kind = "usage",
       message = ("module '%s' not found: no %s beside the recipe, and kiln has none of that name")
@@ -190,7 +224,7 @@ end
 ---Makes an environment.
 ---@param opts { read_source: (fun(path: string): string?), show: (fun(path: string): string) }
 ---  how files beside the recipe are read, and how their paths are shown
----@return table env
+---@return kiln.Environment
 function sandbox.new(opts)
   local env = {
     _VERSION = _VERSION,
@@ -212,10 +246,6 @@ function sandbox.new(opts)
     if type(value) == "string" then return nil end -- kiln's own string library hangs there
     return getmetatable(value)
   end
-  env.load = function(text, name, _, own)
-    if type(text) ~= "string" then return nil, "load takes text" end
-    return load(text, name or "=(load)", "t", own or env)
-  end
   env.print = function(...)
     local parts = table.pack(...)
     for i = 1, parts.n do parts[i] = tostring(parts[i]) end
@@ -223,8 +253,15 @@ function sandbox.new(opts)
     local run = scope.state().run
     if run then run:note(text) else io.stdout:write(text, "\n") end
   end
-  env.require = sandboxed_require(env, opts.read_source, opts.show)
-  return env
+  local self = setmetatable({
+    env = env, standard = {}, faces = {}, sources = {}, chunks = {}, show = opts.show,
+    read_source = opts.read_source,
+  }, Environment)
+  env.load = sandboxed_load(self)
+  env.require = sandboxed_require(self)
+  for name, value in next, env do self.standard[name] = value end
+  self.standard._G = nil
+  return self
 end
 
 return sandbox

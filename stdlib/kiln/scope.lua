@@ -27,6 +27,7 @@ local scope = {}
 ---@field due? boolean it is to be cancelled when it has come to all that the journal has of it
 ---@field replaying? boolean it takes an outcome from the journal
 ---@field interrupted? boolean it was cancelled in an operation
+---@field uses? kiln.image.Used[] what the build that runs takes from this computer
 ---@field choices? integer blocks whose first task decides, begun so far
 
 ---Gives the running task's record.
@@ -61,7 +62,7 @@ local function child_state(parent)
   return {
     path = child_path(parent), children = 0,
     run = parent.run, step = parent.step, operation = parent.operation, cleanup = parent.cleanup,
-    within_cleanup = parent.cleanup, ensured = parent.ensured,
+    within_cleanup = parent.cleanup, ensured = parent.ensured, uses = parent.uses,
     due = not parent.cleanup and parent.due or nil,
   }
 end

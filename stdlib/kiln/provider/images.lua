@@ -49,10 +49,16 @@ end
 ---@async
 ---@param self kiln.Cloud
 ---@param source kiln.Machine
----@param spec { name: string, data: table? } data is kept with the image
+---@param spec { name: string, data: table?, kept: table? } `data` for the cloud, `kept` for the
+---  ledger
 ---@return table image
 function images.snapshot(self, source, spec)
   local store, run = self.run.store, self.run
+  local function note(token, image)
+    local row = { kept = spec.kept }
+    for key, value in pairs(image) do row[key] = value end
+    store:ledger_live(token, image.id, json.encode(row))
+  end
   return op.call {
     name = "snapshot " .. spec.name, class = "adopt", quiet = true, ledger = true,
     args = { name = spec.name, machine = source.id },
@@ -65,12 +71,12 @@ function images.snapshot(self, source, spec)
       local image = self.driver:snapshot {
         machine = source.id, name = spec.name, token = token, tags = tags, data = spec.data,
       }
-      store:ledger_live(token, image.id, json.encode(image))
+      note(token, image)
       return image
     end,
     settle = function(token)
       local image = self.driver:find_image { token = token }
-      if image then store:ledger_live(token, image.id, json.encode(image)) end
+      if image then note(token, image) end
       return image
     end,
     unmake = function(token)

@@ -183,7 +183,10 @@ end
 local function new_object(opts, store, loaded, fields)
   local self = setmetatable(fields, Run)
   self.store = store
-  self.sources = loaded.sources
+  self.globals = loaded.environment
+  self.globals.on_source = function(path, text)
+    if not self.edited then store:source_put(self.id, path, text) end -- else all at the checkpoint
+  end
   self.secrets = loaded.module.secrets
   self.clouds = loaded.module.clouds
   self.sink = opts.emit or function() end
@@ -301,7 +304,9 @@ function run.start(opts)
         service = self.service, kiln_version = host.version,
       }
       store:run_on_error(self.id, self.on_error)
-      for path, text in pairs(loaded.sources) do store:source_put(self.id, path, text) end
+      for path, text in pairs(loaded.environment.sources) do
+        store:source_put(self.id, path, text)
+      end
     end)
   end)
 end

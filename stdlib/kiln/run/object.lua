@@ -18,6 +18,7 @@ local secret_declared = require "kiln.secret_declared"
 ---  for it is called so
 ---@field args table<string, any> the entry's arguments
 ---@field store table
+---@field globals kiln.Environment the recipe's globals and texts
 ---@field on_error "cleanup"|"keep"|"ask" what a failure leaves
 local Run = {}
 Run.__index = Run
@@ -103,7 +104,9 @@ function Run:checkpoint()
   if self.store.broken then error(self.store.broken, 0) end
   if self.edited then -- its course has been the journal's up to here: from now on it is the recipe
     self.store:together(function()
-      for path, text in pairs(self.sources) do self.store:source_put(self.id, path, text) end
+      for path, text in pairs(self.globals.sources) do
+        self.store:source_put(self.id, path, text)
+      end
     end)
     self.edited = nil
   end

@@ -1,0 +1,58 @@
+---What is kiln's own among the values that a recipe can reach: its modules, Lua's libraries, the
+---functions of a recipe's environment. They stand for themselves by name; the version of kiln is
+---part of every image's identity.
+local known = {}
+
+local libraries = {
+  _G = true, coroutine = true, debug = true, io = true, math = true, os = true, string = true,
+  table = true, utf8 = true, package = true,
+}
+
+local plain = { ["nil"] = true, boolean = true, number = true, string = true }
+
+---@class kiln.image.Known
+---@field names table<any, string>
+---@field private chunks table<string, string>
+local Known = {}
+Known.__index = Known
+
+---Tells in which file of the recipe a function was written.
+---@param fn function
+---@return string? path below the recipe's folder; nil for kiln's own
+function Known:path(fn)
+  local info = debug.getinfo(fn, "S")
+  return info.what ~= "C" and self.chunks[info.source] or nil
+end
+
+---Tells whether a recipe wrote a function, maybe into one of kiln's modules.
+---@param value any
+---@return boolean
+function Known:is_recipes(value)
+  return type(value) == "function" and self:path(value) ~= nil
+end
+
+local function add(self, value, name, depth)
+  if plain[type(value)] or self.names[value] or self:is_recipes(value) then return end
+  self.names[value] = name
+  if type(value) ~= "table" or depth == 0 then return end
+  for key, field in next, value do
+    if type(key) == "string" then add(self, field, name .. "." .. key, depth - 1) end
+  end
+end
+
+---Collects the names.
+---@param environment kiln.Environment the recipe's
+---@return kiln.image.Known
+function known.of(environment)
+  local self = setmetatable({ names = {}, chunks = environment.chunks }, Known)
+  for name, module in next, package.loaded do
+    if libraries[name] or name:find "^kiln%." or name:find "^rt%." then
+      add(self, module, name, name == "_G" and 1 or 2)
+    end
+  end
+  for module, name in next, environment.faces do add(self, module, name, 2) end
+  for name, value in next, environment.standard do add(self, value, name, 2) end
+  return self
+end
+
+return known
