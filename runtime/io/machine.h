@@ -219,6 +219,11 @@ bool kl_cgroup_populated(const char *path);
 bool kl_cgroup_wait_empty(const char *path, double seconds);
 // Writes one of the group's files.
 bool kl_cgroup_limit(const char *group, const char *file, const char *value, kl_failure *failure);
+// Bounds a machine's memory, `wanted` bytes or by default. `out`: where the machine's first process
+// writes "0" to be bounded; -1: nothing to do.
+bool kl_memory_bound(const kl_site *site, const char *name, const char *wanted, int *out,
+                     kl_failure *failure);
+void kl_memory_release(const kl_site *site, const char *name);
 // Kills everything in it and removes it; fine when it is not there.
 bool kl_cgroup_destroy(const char *path, kl_failure *failure);
 
@@ -234,7 +239,7 @@ bool kl_nest_enter(const kl_nest *self);
 bool kl_nest_map(const kl_site *site, pid_t pid, unsigned first, kl_failure *failure);
 
 // Boots a machine whose folder is ready; returns when its PID 1 runs.
-bool kl_shim_boot(kl_site *site, const char *name, const char *layers, const char *address,
+bool kl_shim_boot(kl_site *site, const char *name, const char *layers, const kl_fields *meta,
                   kl_failure *failure);
 
 // In what becomes a machine's PID 1: refuses system calls that reach for the host.

@@ -156,7 +156,7 @@ static bool save_meta(const kl_site *site, const char *name, const kl_fields *me
 static bool write_meta(const kl_site *site, const kl_fields *request, const char *address,
                        bool whole, kl_failure *failure)
 {
-    static const char *const kept[] = {"image", "token", "group", "data"};
+    static const char *const kept[] = {"image", "token", "group", "memory", "data"};
     char text[32];
     kl_fields meta = {0};
     kl_fields_add(&meta, "address", address);
@@ -198,6 +198,7 @@ static bool remove_machine(const kl_site *site, const char *name, kl_failure *fa
         return false;
     if (kl_cgroup_path(path, sizeof path, site, name) && !kl_cgroup_destroy(path, failure))
         return false;
+    kl_memory_release(site, name);
     kl_site_path(site, path, sizeof path, "machines/%s", name);
     return kl_layer_remove(site, path, failure);
 }
@@ -240,12 +241,14 @@ static bool prepare(kl_site *site, const kl_fields *request, char *address, size
            upper_folder(site, name, "work", 0755, failure) && write_seed(site, request, failure);
 }
 
-static bool boot(kl_site *site, const char *name, const char *image, const char *address,
-                 kl_failure *failure)
+static bool boot(kl_site *site, const char *name, kl_failure *failure)
 {
     kl_buf layers = {0};
-    bool ok = kl_image_layers(site, image, &layers, failure) &&
-              kl_shim_boot(site, name, kl_buf_text(&layers), address, failure);
+    kl_fields meta = {0};
+    bool ok = load_meta(site, name, &meta, failure) &&
+              kl_image_layers(site, kl_fields_get(&meta, "image"), &layers, failure) &&
+              kl_shim_boot(site, name, kl_buf_text(&layers), &meta, failure);
+    kl_fields_free(&meta);
     kl_buf_free(&layers);
     return ok;
 }
@@ -263,8 +266,7 @@ bool kl_machine_create(kl_site *site, const kl_fields *request, kl_failure *fail
     int there = ok ? settle_existing(site, request, &meta, failure) : -1;
     if (there == 0) {
         ok = prepare(site, request, address, sizeof address, failure) &&
-             boot(site, name, image, address, failure) &&
-             write_meta(site, request, address, true, failure);
+             boot(site, name, failure) && write_meta(site, request, address, true, failure);
         kl_failure ignored;
         if (!ok)
             remove_machine(site, name, &ignored);
@@ -335,8 +337,7 @@ bool kl_machine_start(kl_site *site, const kl_fields *request, kl_failure *failu
     kl_fields meta = {0};
     bool ok = find(site, request, &meta, failure) && kl_site_up(site, failure);
     if (ok && !is_running(site, name))
-        ok = boot(site, name, kl_fields_get(&meta, "image"), kl_fields_get(&meta, "address"),
-                  failure);
+        ok = boot(site, name, failure);
     if (ok)
         answer_machine(site, name, &meta);
     kl_fields_free(&meta);

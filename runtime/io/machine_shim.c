@@ -27,6 +27,7 @@ typedef struct shim {
     const char *name;
     kl_layers *layers;
     unsigned root; // on the host, the machine's root
+    int memory;    // where it joins what bounds its memory; -1: nowhere
     int block;     // holds its block of ids; -1: it has none of its own
     int report;    // text of what failed; closed without a word when PID 1 runs
     int attach;    // a byte comes when the cable is there
@@ -282,6 +283,8 @@ static pid_t fork_shim(shim *self, const char *group, const int *report, const i
     if (fd < 0 || write(fd, "0", 1) != 1)
         give_up(self, path);
     close(fd);
+    if (self->memory >= 0 && write(self->memory, "0", 1) != 1)
+        give_up(self, "memory");
     run_shim(self);
     _exit(1);
 }
@@ -326,18 +329,25 @@ static bool apply_peers(kl_site *site, kl_failure *failure)
     return ok;
 }
 
-bool kl_shim_boot(kl_site *site, const char *name, const char *layers, const char *address,
+bool kl_shim_boot(kl_site *site, const char *name, const char *layers, const kl_fields *meta,
                   kl_failure *failure)
 {
     char group[PATH_MAX];
     kl_layers tree = {.folder = -1, .own = -1};
-    shim self = {
-        .site = site, .name = name, .layers = &tree, .block = -1, .payload = -1, .pid_file = -1};
+    const char *address = kl_fields_get(meta, "address");
+    shim self = {.site = site,
+                 .name = name,
+                 .layers = &tree,
+                 .block = -1,
+                 .memory = -1,
+                 .payload = -1,
+                 .pid_file = -1};
     bool ok = kl_range_reserve(site, failure) && choose_ids(&self, address, failure) &&
               open_groups(&self, group, sizeof group, failure) &&
+              kl_memory_bound(site, name, kl_fields_get(meta, "memory"), &self.memory, failure) &&
               kl_layers_open(&tree, site, name, layers, self.root, failure) &&
               apply_peers(site, failure) && start(&self, group, address, failure);
-    const int open_files[] = {self.payload, self.pid_file, self.block};
+    const int open_files[] = {self.payload, self.pid_file, self.block, self.memory};
     for (size_t i = 0; i < sizeof open_files / sizeof open_files[0]; i++) {
         if (open_files[i] >= 0)
             close(open_files[i]);
@@ -347,6 +357,7 @@ bool kl_shim_boot(kl_site *site, const char *name, const char *layers, const cha
         kl_failure ignored;
         if (kl_cgroup_path(group, sizeof group, site, name))
             kl_cgroup_destroy(group, &ignored);
+        kl_memory_release(site, name);
     }
     return ok;
 }

@@ -17,7 +17,7 @@ VERB(machine_check, "check", KL_MACHINE_ROWS, 60, NULL)
 VERB(machine_network_up, "network_up", KL_MACHINE_ROW, 60, NULL)
 VERB(machine_network_down, "network_down", KL_MACHINE_ROW, 60, NULL)
 VERB(machine_create, "create", KL_MACHINE_ROW, 120, "!name", "!image", "user_data", "token",
-     "group", "data")
+     "group", "memory", "data")
 VERB(machine_admit, "admit", KL_MACHINE_ROW, 60, "!name", "!group")
 VERB(machine_list, "list", KL_MACHINE_ROWS, 900, NULL)
 VERB(machine_start, "start", KL_MACHINE_ROW, 120, "!name")

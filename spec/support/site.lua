@@ -80,7 +80,7 @@ function Site:traces()
   local found = assert(proc.run { argv = { "sh", "-c", ([[
     ip -o link show kl-%s 2>/dev/null
     ip route | grep kl-%s
-    find /sys/fs/cgroup /run/kiln -maxdepth 3 -name kiln-%s 2>/dev/null
+    find /sys/fs/cgroup /run/kiln -maxdepth 3 -name "kiln?%s" 2>/dev/null
     grep -H %s /proc/[0-9]*/mountinfo /proc/[0-9]*/cgroup 2>/dev/null | grep -v "(deleted)$"]])
     :format(tag, tag, tag, tag) } })
   return found.out
