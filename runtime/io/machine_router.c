@@ -16,8 +16,25 @@
 #include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
+
+// Which processes numbers name: the PID namespace of this process.
+static unsigned long long numbering(void)
+{
+    struct stat there;
+    return stat("/proc/self/ns/pid", &there) == 0 ? there.st_ino : 0;
+}
+
+// A router whose number says nothing here looks like one that has died. It lives if its control
+// group is not empty.
+static bool is_elsewhere(const kl_site *site, const char *pids)
+{
+    char group[PATH_MAX];
+    return pids != NULL && strtoull(pids, NULL, 10) != numbering() &&
+           kl_cgroup_path(group, sizeof group, site, "router") && kl_cgroup_populated(group);
+}
 
 bool kl_router_read(kl_site *site, kl_failure *failure)
 {
@@ -30,6 +47,15 @@ bool kl_router_read(kl_site *site, kl_failure *failure)
     const char *block = kl_fields_get(&fields, "block");
     if (block != NULL)
         site->block = atoi(block);
+    if (is_elsewhere(site, kl_fields_get(&fields, "pids"))) {
+        kl_failure_set(failure, "denied", 0,
+                       "the machines of %s were started by a kiln in another PID namespace: run "
+                       "kiln in that container, or give this one a folder of its own "
+                       "(KILN_LOCAL_DIR)",
+                       site->dir);
+        kl_fields_free(&fields);
+        return false;
+    }
     site->router = 0;
     if (pid != NULL && start != NULL && kl_process_start_time(atoi(pid)) == atoll(start))
         site->router = atoi(pid);
@@ -49,6 +75,8 @@ static bool save(const kl_site *site, kl_failure *failure)
     kl_fields_add(&fields, "start", text);
     snprintf(text, sizeof text, "%d", site->block);
     kl_fields_add(&fields, "block", text);
+    snprintf(text, sizeof text, "%llu", numbering());
+    kl_fields_add(&fields, "pids", text);
     if (site->ordinary)
         kl_fields_add(&fields, "outside", "yes");
     bool ok = kl_fields_save(&fields, path, failure);
