@@ -44,7 +44,12 @@ function Files:upload(source, target, opts)
       end)
     end,
   }
-  uses.file(source, opts, done)
+  local used = uses.file(source, opts, done)
+  -- Until an edited recipe goes on for real, what it asks for must be what was done.
+  if self.on.edited and uses.watched() and uses.look(self.on, used.entry) ~= used.digest then
+    self.on:diverge("upload " .. source, ("the builder has another '%s' than this folder")
+      :format(source))
+  end
 end
 
 ---Writes text or a secret to a file on the machine, through a name beside it.
