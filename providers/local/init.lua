@@ -8,7 +8,6 @@ local machine = require "rt.machine"
 local proc = require "rt.proc"
 local snapshot = require "rt.snapshot"
 local error_ = require "kiln.error"
-local scope = require "kiln.scope"
 
 local local_ = {}
 
@@ -20,6 +19,7 @@ local function part(name)
 end
 
 local addresses, base, databases = part "addresses", part "base", part "databases"
+local network = part "network"
 
 ---@class kiln.local.Driver
 ---@field name string
@@ -106,6 +106,7 @@ function Driver:check()
   local rows = error_.check(machine.check { dir = self.site.dir })
   local there = base.is_archived(self.site.archives, "debian-13") or
     fs.stat(("%s/images/%s"):format(self.site.dir, base.image_name "debian-13")) ~= nil
+  network.add_rows(self.site, rows)
   rows[#rows + 1] = {
     name = "base", ok = true,
     message = there and "the base root file system is prepared"
@@ -233,20 +234,22 @@ function Driver:power_off(id)
   error_.check(machine.power_off { dir = self.site.dir, name = id, within = 30 })
 end
 
----Starts again what ran when this host went down, at the addresses of before. What was switched off
----stays so.
+---Lists what is broken of the site's network.
 ---@async
----@return { name: string, problem: kiln.Error? }[] machines
+---@return { name: string, message: string, remedy: string? }[]
+function Driver:broken() return network.broken(self.site) end
+
+---Makes what is broken of the site's network again.
+---@async
+---@return string? repaired what it was
+function Driver:repair() return network.repair(self.site) end
+
+---Starts what ran when this host went down, at its address of before, and repairs the network.
+---@async
+---@return { name: string, problem: kiln.Error?, repaired: boolean? }[] machines; with `repaired`,
+---  parts of the network
 function Driver:revive()
-  if not fs.list(self.site.dir .. "/machines") then return {} end -- a new site
-  local lost = {}
-  for _, row in ipairs(self:machines()) do
-    if row.lost then lost[#lost + 1] = row.name end
-  end
-  return scope.all(lost, function(name)
-    local row, problem = machine.start { dir = self.site.dir, name = name }
-    return { name = name, problem = not row and error_.from(problem) or nil }
-  end)
+  return network.revive(self.site, function() return self:machines() end)
 end
 
 ---Destroys a machine; one that is gone already is fine.

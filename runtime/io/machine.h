@@ -155,6 +155,8 @@ bool kl_net_up(const kl_site *site, kl_failure *failure);
 bool kl_net_down(const kl_site *site, kl_failure *failure);
 // Is there a way out, and with it a name server?
 bool kl_net_has_uplink(const kl_site *site);
+// Starts the way out; fine when it runs.
+bool kl_net_start_uplink(const kl_site *site, kl_failure *failure);
 // Gives a machine's process its cable to the router and its address.
 bool kl_net_attach(const kl_site *site, pid_t pid, const char *address, kl_failure *failure);
 // Points a floating address to a machine's, or to none (NULL): one transaction.
@@ -251,8 +253,21 @@ bool kl_scrub(const kl_site *site, const char *machine, const char *layers, kl_f
 pid_t kl_machine_init(const kl_site *site, const char *name);
 // The PID 1 of any machine that runs; 0: none does.
 pid_t kl_machine_survivor(const kl_site *site);
+// The PID 1 of a machine if it runs, else 0.
+pid_t kl_machine_running(const kl_site *site, const char *name);
 // Gives the running machines of a site whose router was lost their cables to the new one.
 bool kl_machine_reattach(const kl_site *site, kl_failure *failure);
+// The same for one; fine when it does not run.
+bool kl_machine_reattach_one(const kl_site *site, const char *name, kl_failure *failure);
+
+// What of a site's network is whole; without a router, nothing else is looked at.
+typedef struct kl_site_state {
+    bool router, cable, addresses, way_out;
+    kl_buf uncabled; // "a, b": machines that run without their cable; the caller's to free
+} kl_site_state;
+void kl_site_look(const kl_site *site, kl_site_state *out);
+// Brings a network up, and makes what is broken of one that is there again; appends what that was.
+bool kl_site_repair(kl_site *site, kl_buf *repaired, kl_failure *failure);
 
 // "images/a/fs:images/b/fs", the layers of an image from the top; false: no such image.
 bool kl_image_layers(const kl_site *site, const char *image, kl_buf *out, kl_failure *failure);
@@ -268,6 +283,7 @@ bool kl_machine_start(kl_site *site, const kl_fields *request, kl_failure *failu
 bool kl_machine_power_off(kl_site *site, const kl_fields *request, kl_failure *failure);
 bool kl_machine_admit(kl_site *site, const kl_fields *request, kl_failure *failure);
 bool kl_machine_destroy(kl_site *site, const kl_fields *request, kl_failure *failure);
+bool kl_site_answer_state(kl_site *site, const kl_fields *request, kl_failure *failure);
 bool kl_image_unpack(kl_site *site, const kl_fields *request, kl_failure *failure);
 bool kl_image_freeze(kl_site *site, const kl_fields *request, kl_failure *failure);
 bool kl_image_list(kl_site *site, const kl_fields *request, kl_failure *failure);

@@ -82,6 +82,21 @@ static bool network_up(kl_site *site, const kl_fields *request, kl_failure *fail
     return true;
 }
 
+static bool repair(kl_site *site, const kl_fields *request, kl_failure *failure)
+{
+    (void)request;
+    kl_fields row = {0};
+    kl_buf repaired = {0};
+    bool ok = kl_site_repair(site, &repaired, failure);
+    if (ok) {
+        kl_fields_add(&row, "repaired", kl_buf_text(&repaired));
+        kl_answer_row(&row);
+    }
+    kl_buf_free(&repaired);
+    kl_fields_free(&row);
+    return ok;
+}
+
 static bool network_down(kl_site *site, const kl_fields *request, kl_failure *failure)
 {
     (void)request;
@@ -139,14 +154,24 @@ static const struct {
     verb *run;
     bool starts;
 } verbs[] = {
-    {"check", kl_machine_check, true},      {"network_up", network_up, true},
-    {"network_down", network_down, false},  {"create", kl_machine_create, true},
-    {"list", kl_machine_list, false},       {"start", kl_machine_start, true},
-    {"admit", kl_machine_admit, true},      {"power_off", kl_machine_power_off, false},
-    {"destroy", kl_machine_destroy, false}, {"address_set", address_set, true},
-    {"addresses", addresses, false},        {"connections", connections, false},
-    {"unpack", kl_image_unpack, true},      {"freeze", kl_image_freeze, true},
-    {"images", kl_image_list, false},       {"remove", kl_image_remove, false},
+    {"check", kl_machine_check, true},
+    {"network_up", network_up, true},
+    {"network_down", network_down, false},
+    {"site", kl_site_answer_state, false},
+    {"repair", repair, true},
+    {"create", kl_machine_create, true},
+    {"list", kl_machine_list, false},
+    {"start", kl_machine_start, true},
+    {"admit", kl_machine_admit, true},
+    {"power_off", kl_machine_power_off, false},
+    {"destroy", kl_machine_destroy, false},
+    {"address_set", address_set, true},
+    {"addresses", addresses, false},
+    {"connections", connections, false},
+    {"unpack", kl_image_unpack, true},
+    {"freeze", kl_image_freeze, true},
+    {"images", kl_image_list, false},
+    {"remove", kl_image_remove, false},
 };
 
 // A helper's memory has machines' keys: it leaves no core file. With a limit of 1 byte nothing goes

@@ -19,8 +19,7 @@ pid_t kl_machine_init(const kl_site *site, const char *name)
     return pid > 1 ? pid : 0;
 }
 
-// Its PID 1 if it runs, else 0.
-static pid_t running(const kl_site *site, const char *name)
+pid_t kl_machine_running(const kl_site *site, const char *name)
 {
     char group[PATH_MAX];
     if (name[0] == '.' || !kl_cgroup_path(group, sizeof group, site, name) ||
@@ -36,18 +35,18 @@ pid_t kl_machine_survivor(const kl_site *site)
     kl_site_path(site, path, sizeof path, "machines");
     DIR *dir = opendir(path);
     for (struct dirent *entry; dir != NULL && pid == 0 && (entry = readdir(dir)) != NULL;)
-        pid = running(site, entry->d_name);
+        pid = kl_machine_running(site, entry->d_name);
     if (dir != NULL)
         closedir(dir);
     return pid;
 }
 
-static bool reattach(const kl_site *site, const char *name, kl_failure *failure)
+bool kl_machine_reattach_one(const kl_site *site, const char *name, kl_failure *failure)
 {
     char path[PATH_MAX];
     kl_fields meta = {0};
     kl_failure ignored;
-    pid_t pid = running(site, name);
+    pid_t pid = kl_machine_running(site, name);
     if (pid == 0)
         return true;
     kl_site_path(site, path, sizeof path, "machines/%s/meta", name);
@@ -71,7 +70,7 @@ bool kl_machine_reattach(const kl_site *site, kl_failure *failure)
     kl_site_path(site, path, sizeof path, "machines");
     DIR *dir = opendir(path);
     for (struct dirent *entry; ok && dir != NULL && (entry = readdir(dir)) != NULL;)
-        ok = reattach(site, entry->d_name, failure);
+        ok = kl_machine_reattach_one(site, entry->d_name, failure);
     if (dir != NULL)
         closedir(dir);
     return ok && kl_peers_apply(site, failure);

@@ -15,6 +15,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+enum { NO_ROUTER_METRIC = 4096 }; // above the metric of any route that leads somewhere
+
 static bool batch(const kl_site *site, pid_t net, const char *lines, kl_failure *failure)
 {
     char *const argv[] = {"ip", "-batch", "-", NULL};
@@ -74,7 +76,7 @@ static bool set_sysctls(const kl_site *site, kl_failure *failure)
 
 // The way out for package installation: a user-space NAT on a tap device of the router, so that
 // nothing of the host changes. Without the program machines reach each other and the host only.
-static bool start_uplink(const kl_site *site, kl_failure *failure)
+bool kl_net_start_uplink(const kl_site *site, kl_failure *failure)
 {
     char netns[64], userns[64], address[32], gateway[32], resolver[32], cgroup[PATH_MAX];
     snprintf(netns, sizeof netns, "/proc/%d/ns/net", (int)site->router);
@@ -169,8 +171,12 @@ bool kl_net_up(const kl_site *site, kl_failure *failure)
                   "addr add 10.199.%d.1/30 dev kl-%s\n"
                   "link set kl-%s up\n"
                   "route add 10.199.%d.0/24 via 10.199.%d.2\n"
-                  "route add 10.199.%d.0/24 via 10.199.%d.2\n",
-                  site->tag, (int)site->router, b, site->tag, site->tag, b + 2, b, b + 3, b);
+                  "route add 10.199.%d.0/24 via 10.199.%d.2\n"
+                  // Without the router, what goes to a machine does not leave by another way.
+                  "route replace unreachable 10.199.%d.0/24 metric %d\n"
+                  "route replace unreachable 10.199.%d.0/24 metric %d\n",
+                  site->tag, (int)site->router, b, site->tag, site->tag, b + 2, b, b + 3, b, b + 2,
+                  NO_ROUTER_METRIC, b + 3, NO_ROUTER_METRIC);
     // A floating address of nobody is refused at once instead of hanging.
     kl_buf_printf(&inside,
                   "link set lo up\n"
@@ -187,7 +193,7 @@ bool kl_net_up(const kl_site *site, kl_failure *failure)
     // Without a way out machines still reach each other and the host: `check` tells.
     kl_failure ignored;
     if (ok && kl_command_exists("pasta"))
-        start_uplink(site, &ignored);
+        kl_net_start_uplink(site, &ignored);
     kl_buf_free(&host);
     kl_buf_free(&inside);
     kl_buf_free(&table);
@@ -197,8 +203,14 @@ bool kl_net_up(const kl_site *site, kl_failure *failure)
 bool kl_net_down(const kl_site *site, kl_failure *failure)
 {
     char line[64];
+    kl_failure ignored;
     if (site->ordinary)
         return true; // all of it goes with the router's namespaces
+    for (int net = 2; site->block != 0 && net <= 3; net++) {
+        snprintf(line, sizeof line, "route del unreachable 10.199.%d.0/24 metric %d\n",
+                 site->block + net, NO_ROUTER_METRIC);
+        batch_outside(site, line, &ignored);
+    }
     snprintf(line, sizeof line, "link del kl-%s\n", site->tag);
     return batch_outside(site, line, failure);
 }

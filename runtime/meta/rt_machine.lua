@@ -30,6 +30,21 @@ function machine.check(options) end
 ---@return table? err
 function machine.network_up(options) end
 
+---Looks at each part of the site's network; no row where it is not up and no machine runs.
+---@async
+---@param options { dir: string }
+---@return { name: string, ok: boolean, message: string, remedy: string? }[]? rows
+---@return table? err
+function machine.site(options) end
+
+---Makes what is broken of the site's network again: a way out or a cable alone where that is
+---enough, else the network, as `network_up` does. Does nothing where `site` has no rows.
+---@async
+---@param options { dir: string }
+---@return { repaired: string }? row "", or what it was: "way out, cables of app-blue-1"
+---@return table? err
+function machine.repair(options) end
+
 ---Ends the site's network; nothing of it stays on the host. Refused (`exists`) while a machine
 ---runs.
 ---@async

@@ -15,6 +15,8 @@
 
 VERB(machine_check, "check", KL_MACHINE_ROWS, 60, NULL)
 VERB(machine_network_up, "network_up", KL_MACHINE_ROW, 60, NULL)
+VERB(machine_site, "site", KL_MACHINE_ROWS, 60, NULL)
+VERB(machine_repair, "repair", KL_MACHINE_ROW, 60, NULL)
 VERB(machine_network_down, "network_down", KL_MACHINE_ROW, 60, NULL)
 VERB(machine_create, "create", KL_MACHINE_ROW, 120, "!name", "!image", "user_data", "token",
      "group", "memory", "data")
@@ -37,6 +39,8 @@ static int machine_reach(lua_State *L)
 static const luaL_Reg machine_functions[] = {{"check", machine_check},
                                              {"network_up", machine_network_up},
                                              {"network_down", machine_network_down},
+                                             {"site", machine_site},
+                                             {"repair", machine_repair},
                                              {"create", machine_create},
                                              {"admit", machine_admit},
                                              {"list", machine_list},

@@ -26,7 +26,8 @@
 ---  with `firewalls`: set_firewall{…}
 ---  where it has them: create_machines{ many }  await_machine(id, within)  preflight{…}
 ---  copy_image(id, regions)  known_addresses()  request(method, path, body)
----  where machines go down with a host: revive() starts those that did -> { name, problem }[]
+---  where machines go down with a host: revive() starts those that did and repairs their network
+---  -> { name, problem, repaired }[]; broken() -> { name, message }[], repair() -> string?
 ---
 ---`spec/providers/conformance.lua` says it in tests.
 local error_ = require "kiln.error"
@@ -55,13 +56,14 @@ setmetatable(Cloud, { __index = function(_, name)
   return part and require("kiln.provider." .. part)[name]
 end })
 
----Says what became of machines that went down with their host.
----@param rows { name: string, problem: kiln.Error? }[] from a driver's `revive`
+---Says what became of machines that went down with their host, and of their network.
+---@param rows { name: string, problem: kiln.Error?, repaired: boolean? }[] from a driver's `revive`
 ---@return string[] lines
 function provider.revived(rows)
   local lines = {}
   for index, row in ipairs(rows) do
-    lines[index] = ("machine %s was off since its host went down: %s"):format(row.name,
+    lines[index] = row.repaired and ("the machines' network was broken (%s): repaired")
+      :format(row.name) or ("machine %s was off since its host went down: %s"):format(row.name,
       row.problem and "it does not start: " .. row.problem.message or "started")
   end
   return lines

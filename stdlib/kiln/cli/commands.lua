@@ -129,7 +129,8 @@ local function define_gc(parser)
 end
 
 local function define_rest(parser)
-  parser:command("up", "Start local machines again that ran when this host went down.")
+  parser:command("up", "Start local machines again that ran when this host went down, and "
+    .. "repair their network.")
   local ssh = parser:command("ssh", "Log in to a machine that kiln made, or run a command on it.")
   ssh:argument("machine", "Its name, id or address."):argname "MACHINE"
   ssh:argument("words", "The command; without it, a login shell."):argname "COMMAND":args "*"

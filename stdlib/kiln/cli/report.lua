@@ -135,16 +135,16 @@ local function kept_text(row)
   return row.kept_until and "kept until " .. os.date("%H:%M", row.kept_until // 1) or "kept"
 end
 
----Names the local machines that went down with this host; asks no cloud.
+---Names the local machines that went down with this host, and what is broken of their network; asks
+---no cloud.
 local function lost_machines(store)
-  local lost, any = {}, false
+  local lost, driver = {}, nil
   for _, row in ipairs(store:ledger { kind = "machine", state = "live" }) do
-    any = any or row.provider == "local"
+    driver = driver or row.provider == "local" and provider.driver "local" or nil
   end
-  for _, row in ipairs(any and provider.driver("local"):machines() or {}) do
-    lost[row.name] = row.lost
-  end
-  return lost
+  if not driver then return lost, {} end
+  for _, row in ipairs(driver:machines()) do lost[row.name] = row.lost end
+  return lost, driver:broken()
 end
 
 ---Shows every service.
@@ -154,7 +154,8 @@ end
 function report.status(options)
   local store <close> = opened(options)
   local rows = store:releases(options.env)
-  local last, lost = nil, lost_machines(store)
+  local lost, broken = lost_machines(store)
+  local last
   for _, row in ipairs(rows) do
     row.data = json.decode(row.data)
     for _, one in ipairs(row.data.machines) do row.off = row.off or lost[one.name] end
@@ -169,6 +170,9 @@ function report.status(options)
       machine.name or "", machine.address or "", kept_text(row),
       row.state == "serving" and row.data.address.ip or "", row.image, age(row.created))
     last = row.service
+  end
+  for _, row in ipairs(broken) do
+    say("! the local machines' network: %s: %s; repair it: kiln up", row.name, row.message)
   end
   return 0
 end

@@ -6,10 +6,13 @@ local proc = require "rt.proc"
 local error_ = require "kiln.error"
 local machine_keys = require "kiln.machine_keys"
 local provider = require "kiln.provider"
+local screen = require "kiln.cli.screen"
 local ssh = require "kiln.ssh"
 local store_ = require "kiln.store"
 
 local login = {}
+
+local connect_seconds = 15 -- a machine that answers at all does so in a fraction of it
 
 ---A machine with its address and its host key. Many clouds tell the address only a while after the
 ---machine was made, so the ledger may not have it.
@@ -50,7 +53,9 @@ local function words(at, files, command)
     "ssh", "-F", "none", "-i", files.key, "-o", "IdentitiesOnly=yes", "-o", "IdentityAgent=none",
     "-o", "UserKnownHostsFile=" .. files.known_hosts, "-o", "GlobalKnownHostsFile=none",
     "-o", "StrictHostKeyChecking=yes", "-o", "HostKeyAlias=" .. at.alias,
-    "-o", "UpdateHostKeys=no", "-p", tostring(at.port), "-l", "root", "--", at.host,
+    "-o", "UpdateHostKeys=no", "-o", "ConnectTimeout=" .. connect_seconds,
+    "-o", "ServerAliveInterval=" .. connect_seconds, "-o", "ServerAliveCountMax=4",
+    "-p", tostring(at.port), "-l", "root", "--", at.host,
   }
   -- Words after the host are joined by blanks for the shell there, as `ssh` itself does.
   return table.move(command, 1, #command, #argv + 1, argv)
@@ -84,6 +89,11 @@ end
 function login.ssh(options)
   local store <close> = store_.open(options.dir or ".", { existing = true })
   local machine = find(store, options.machine)
+  local driver = provider.driver(machine.provider)
+  local repaired = driver.repair and driver:repair()
+  if repaired then
+    screen.warn(("the machines' network was broken (%s): repaired"):format(repaired))
+  end
   local key = machine_keys.project(store.folder)
   local folder = error_.check(fs.temp_dir())
   local at = way(machine, key)
