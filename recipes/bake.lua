@@ -6,6 +6,7 @@
 local hygiene = require "recipes.hygiene"
 local image = require "kiln.image"
 local op = require "kiln.op"
+local options = require "kiln.options"
 
 ---@class kiln.BakeSpec
 ---@field name string lower-case; the image is called <name>-<hash>
@@ -16,6 +17,11 @@ local op = require "kiln.op"
 ---@field build fun(box: kiln.Machine) installs everything on the builder
 ---@field within? number seconds for the builder to become ready (180)
 ---@field cloud_init? "done"|"degraded"|"error" the worst end of cloud-init that will do ("done")
+
+local known = {
+  name = "string", base = "string", size = "string?", inputs = "table?", build = "function",
+  within = "seconds?", cloud_init = "string?",
+}
 
 local function build(run, spec, identity, base)
   local names = { run:named(spec.name) .. "-builder-" .. run.id:sub(1, 4) }
@@ -43,6 +49,7 @@ end
 ---@param spec kiln.BakeSpec
 ---@return table image { id, name }
 local function bake(run, spec)
+  options.check("bake", spec, known)
   local base = run.cloud:base(spec.base)
   local identity = image.identity(run, spec, base, { hygiene.clean, hygiene.check })
   return run:step {

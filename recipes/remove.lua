@@ -3,6 +3,7 @@
 local front_guard = require "kiln.provider.front_guard"
 local environment = require "kiln.run.environment"
 local op = require "kiln.op"
+local options = require "kiln.options"
 local remains = require "kiln.run.remains"
 local service = require "kiln.service"
 
@@ -11,6 +12,10 @@ local service = require "kiln.service"
 ---@field address? string (the one that the release which serves is behind)
 ---@field balancer? string
 ---@field images? boolean those that were baked under the service's name too (false)
+
+local known = {
+  service = "string?", address = "string?", balancer = "string?", images = "boolean?",
+}
 
 ---The fronts to take away: those that the recipe names, else that of the ledger.
 local function fronts_of(spec, serving)
@@ -70,6 +75,7 @@ end
 ---@return table result
 local function remove(run, spec)
   spec = spec or {}
+  options.check("remove", spec, known)
   local name = run:named(spec.service)
   local now = service.current(run, name)
   local records = {}

@@ -55,15 +55,9 @@ function rollback.deploy(run, args)
   run:transaction(function(undo)
     rollout.probe_all(run, machines, spec.health)
     rollout.move(run, plan, front, machines, undo)
-    rollout.probe(run, front.ip, spec.health, spec.version, front.port)
+    rollout.probe(run, front.ip, spec.health, { version = spec.version, port = front.port })
   end, { undone = args.service .. " still serves " .. now.serving.version })
-  op.call {
-    name = "record the rollback", class = "idempotent", quiet = true,
-    args = { serving = now.serving.id, kept = now.kept.id },
-    perform = function()
-      run.store:release_swap(now.serving.id, now.kept.id, now.kept.kept_until)
-    end,
-  }
+  service.swap(run, now.serving, now.kept, now.serving.keep or rollout.default_keep)
   return {
     service = args.service, version = spec.version,
     summary = ("%s serves %s again on %s · %s is kept"):format(args.service, spec.version,

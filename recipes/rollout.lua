@@ -2,17 +2,22 @@
 local front_guard = require "kiln.provider.front_guard"
 local http_probe = require "kiln.probe"
 local op = require "kiln.op"
+local options = require "kiln.options"
 local scope = require "kiln.scope"
 local service = require "kiln.service"
 local sh = require "kiln.sh"
 
-local rollout = {}
+local rollout = {
+  default_keep = 900, -- seconds that a release is kept for a rollback
+}
 
 ---@class kiln.Health
 ---@field path string
 ---@field port integer
 ---@field within? number seconds until it must answer (90)
 ---@field successes? integer good answers in a row (3)
+---@field stable? number seconds that a new machine's answers must stay good before the front moves
+---  (0); not counted in `within`
 
 ---@class kiln.RolloutPlan
 ---@field serving? table release record
@@ -20,6 +25,17 @@ local rollout = {}
 ---@field target? table release record whose machines the front is moved to, for a rollback
 ---@field colour "blue"|"green"
 ---@field serial integer
+
+local health_options = {
+  path = "string", port = "integer", within = "seconds?", successes = "integer?",
+  stable = "seconds?",
+}
+
+---Checks how a release is asked for its health. Raises `usage`.
+---@param health kiln.Health
+function rollout.check_health(health)
+  options.check("health", health, health_options)
+end
 
 local function names(spec, plan)
   local stem = ("%s-%s-%d"):format(spec.service, plan.colour, plan.serial)
@@ -91,7 +107,9 @@ function rollout.boot(run, plan, spec, undo)
           return nil, "destroyed"
         end)
       end
-      scope.all(machines, function(one) one:ready { cloud_init = spec.cloud_init } end)
+      scope.all(machines, function(one)
+        one:ready { within = spec.boot_within, cloud_init = spec.cloud_init }
+      end)
       for index, one in ipairs(machines) do addresses[index] = one.address end
       return machines, table.concat(addresses, ", ") .. "  ready (ssh, cloud-init)"
     end,
@@ -103,10 +121,10 @@ end
 ---@param run kiln.Run
 ---@param ip string
 ---@param health kiln.Health
----@param version? string what the answer's `version` must be
----@param port? integer where another one leads to the service (health.port)
-function rollout.probe(run, ip, health, version, port)
-  port = port or health.port
+---@param opts { version: string?, port: integer?, stable: number? } what the answer's `version`
+---  must be; where another port leads to the service (health.port); seconds that it must stay good
+function rollout.probe(run, ip, health, opts)
+  local port, version, stable = opts.port or health.port, opts.version, opts.stable or 0
   local where = ("%s:%d%s"):format(ip, port, health.path)
   run:step {
     name = "probe http " .. where,
@@ -116,11 +134,12 @@ function rollout.probe(run, ip, health, version, port)
         perform = function()
           return http_probe.http {
             host = ip, port = port, path = health.path, version = version,
-            within = health.within or 90, successes = health.successes or 3,
+            within = health.within or 90, successes = health.successes or 3, stable = stable,
           }
         end,
       }
-      return seen, ("%d ×%d%s"):format(seen.last.status, health.successes or 3,
+      return seen, ("%d ×%d%s%s"):format(seen.last.status, health.successes or 3,
+        stable > 0 and (", good for %g s"):format(stable) or "",
         version and ", version " .. version or "")
     end,
   }
@@ -132,7 +151,9 @@ end
 ---@param machines kiln.Machine[]
 ---@param health kiln.Health
 function rollout.probe_all(run, machines, health)
-  scope.all(machines, function(one) rollout.probe(run, one.address, health) end)
+  scope.all(machines, function(one)
+    rollout.probe(run, one.address, health, { stable = health.stable })
+  end)
 end
 
 ---Gives every new machine what must not be in its user-data, before it is asked for its health.
@@ -213,7 +234,7 @@ function rollout.promote(run, plan, spec, machines, undo)
     address = {
       id = spec.front.id, name = spec.front.name, ip = spec.front.ip, kind = spec.front.kind,
     },
-    keep = spec.keep or 900,
+    keep = spec.keep or rollout.default_keep,
   })
 end
 
@@ -238,11 +259,11 @@ function rollout.drain(run, plan, spec)
     run:step {
       name = "drain " .. row.name,
       perform = function()
-        local left = run.cloud:existing(row):drain(spec.front, {
-          within = spec.drain, port = spec.health.port,
+        local left, why = run.cloud:existing(row):drain(spec.front, {
+          within = spec.drain, ports = spec.drain_ports,
         })
         if left then return left, ("%d connections left"):format(left) end
-        return nil, ("kiln cannot log in to count: waited %g s"):format(spec.drain or 30)
+        return nil, ("kiln cannot %s to count: waited %g s"):format(why, spec.drain or 30)
       end,
     }
   end
@@ -267,7 +288,8 @@ function rollout.result(run, plan, spec)
   local version = spec.version or spec.image.name
   local parts = { ("%s serves %s on %s"):format(spec.service, version, spec.front.ip) }
   if plan.serving and plan.kept_until then
-    parts[2] = ("%s kept until %s"):format(plan.serving.colour, plan.kept_until.clock)
+    parts[2] = ("%s kept until %s, then the next deploy or `kiln gc` removes it"):format(
+      plan.serving.colour, plan.kept_until.clock)
     local where = run.dir == "." and "" or "-C " .. sh.quote(run.dir) .. " "
     parts[3] = ("undo: kiln %srollback %s"):format(where, spec.service)
   end

@@ -120,51 +120,80 @@ function Machine:record()
   }
 end
 
----Counts the machine's established connections on a port, from inside. A machine that cannot be
----reached serves nobody. Of one that lets kiln not in (adopted machines have no host key here)
----nobody can tell.
----@return integer? count nil: kiln cannot log in
-local function connections_inside(self, port, within)
-  if not self.row.host_key then return nil end
-  local ok, left = xpcall(sessions.persist, error_.from, self, within, function(session, rest)
-    local command = ("ss -Htn state established '( sport = :%d )' | wc -l"):format(port)
-    return tonumber(session:run(command, { timeout = math.max(rest, 1) }).out)
+---Counts established connections from other hosts: those on the ports that are given, else on all
+---that the machine listens on, but for the port that kiln itself came in by.
+local count_script = [=[
+command -v ss >/dev/null || { echo none; exit; }
+set -- $SSH_CONNECTION
+{ ss -Htln; echo --; ss -Htn state established; } | awk -v own="$4" -v ports="PORTS" '
+  BEGIN { given = split(ports, list, " "); for (i in list) counted[list[i]] = 1 }
+  $1 == "--" { established = 1; next }
+  { here = established ? $3 : $4; sub(/.*:/, "", here) }
+  !established { if (!given && here != own) counted[here] = 1; next }
+  (here in counted) && $4 !~ /^(127\.|\[::1\]|\[::ffff:127\.)/ { count++ }
+  END { print count + 0 }'
+]=]
+
+---Counts the machine's connections from inside. A machine that cannot be reached serves nobody. Of
+---one that lets kiln not in (adopted machines have no host key here) nobody can tell.
+---@return integer? count
+---@return string? why what kiln cannot do there, when it cannot count
+local function connections_inside(self, ports, within)
+  if not self.row.host_key then return nil, "log in" end
+  local script = count_script:gsub("PORTS", table.concat(ports or {}, " "))
+  local ok, out = xpcall(sessions.persist, error_.from, self, within, function(session, rest)
+    return session:run(script, { timeout = math.max(rest, 1) }).out
   end)
-  if ok then return left end
-  if error_.halts(left) or error_.is(left, "cancelled") then error(left, 0) end
-  if error_.is(left, "unreachable", "timeout") then return 0 end
-  return nil
+  if ok then
+    local count = math.tointeger(tonumber(out))
+    return count, not count and "find ss (of iproute2)" or nil
+  end
+  if error_.halts(out) or error_.is(out, "cancelled") then error(out, 0) end
+  if error_.is(out, "unreachable", "timeout") then return 0 end
+  return nil, "log in"
+end
+
+local function check_ports(ports)
+  for _, port in ipairs(ports or {}) do
+    if math.type(port) ~= "integer" or port < 1 or port > 65535 then
+      error_.raise { kind = "usage",
+        message = ("drain: a port is a number from 1 to 65535, not %s"):format(tostring(port)) }
+    end
+  end
 end
 
 ---Waits until the machine has no established connection through a front left, or the time is over.
 ---Where nobody can count them, that is the whole time.
 ---@async
 ---@param front kiln.Address|kiln.Balancer
----@param opts? { within: number?, port: integer? } seconds (30); the service's port, for clouds
----  that do not tell the connections of a front (80)
----@return integer? left connections; nil: kiln cannot log in to count them
+---@param opts? { within: number?, ports: integer[]? } seconds (30); the ports whose connections are
+---  counted on the machine (the cloud counts a front's, if it can; else all ports but ssh's)
+---@return integer? left connections; nil: they cannot be counted
+---@return string? why what kiln cannot do there, when it cannot count
 function Machine:drain(front, opts)
   opts = opts or {}
+  check_ports(opts.ports)
   local within = opts.within or 30
-  local told = front.connections and self.on.cloud:can "connections"
-  return op.call({
+  local told = not opts.ports and front.connections and self.on.cloud:can "connections"
+  local seen = op.call {
     name = "drain " .. self.name, class = "read", quiet = true,
     args = { machine = self.id, address = front.id },
     perform = function()
       local deadline = timer.now() + within
-      local left
+      local left, why
       repeat
         if told then
           left = front:connections(self.id)
         else
-          left = connections_inside(self, opts.port or 80, 10)
+          left, why = connections_inside(self, opts.ports, 10)
         end
         if left == 0 then break end
         timer.sleep(left and (told and 0.1 or 0.5) or math.max(deadline - timer.now(), 0))
       until timer.now() >= deadline
-      return { left = left }
+      return { left = left, why = why }
     end,
-  }).left
+  }
+  return seen.left, seen.why
 end
 
 ---Waits for several machines at the same time.

@@ -16,6 +16,7 @@ local probe = {}
 ---@field successes? integer in a row (3)
 ---@field interval? number seconds between attempts (0.2)
 ---@field within? number seconds for everything (90)
+---@field stable? number seconds that the answers must stay good, on top of `within` (0)
 ---@field timeout? number seconds for one attempt (5)
 
 ---@class kiln.probe.Http: kiln.probe.Timing
@@ -44,7 +45,8 @@ local probe = {}
 
 local SHORTEST = 0.05 -- seconds for an attempt, also the last one
 
-local timing = { successes = true, interval = true, within = true, timeout = true }
+local timing = { successes = true, interval = true, within = true, timeout = true,
+  stable = true }
 local http_options = {
   url = true, host = true, port = true, path = true, headers = true, expect = true, version = true,
   ca_file = true, unix_socket = true, proxy = true,
@@ -81,10 +83,11 @@ end
 
 ---Runs attempts until enough are good in a row. `try(timeout)` gives whether, and what was seen.
 local function repeat_until(where, opts, try)
-  local wanted, within = opts.successes or 3, opts.within or 90
+  local wanted, stable = opts.successes or 3, opts.stable or 0
+  local within = (opts.within or 90) + stable
   local started = timer.now()
   local state = { attempts = 0, same = 0, seconds = 0 }
-  local in_row = 0
+  local in_row, good_since = 0, nil
   while true do
     local left = within - (timer.now() - started)
     local good, last = try(math.max(SHORTEST, math.min(opts.timeout or 5, left)))
@@ -94,7 +97,9 @@ local function repeat_until(where, opts, try)
     state.last = last
     state.seconds = timer.now() - started
     in_row = good and in_row + 1 or 0
-    if in_row >= wanted then
+    good_since = good and (good_since or state.seconds) or nil
+    local good_for = good and state.seconds - good_since or 0
+    if in_row >= wanted and good_for >= stable then
       return {
         attempts = state.attempts, seconds = state.seconds,
         last = { status = last.status, body = last.body },
@@ -103,7 +108,8 @@ local function repeat_until(where, opts, try)
     local interval = opts.interval or 0.2
     if state.seconds + interval >= within then
       if good then
-        last.reason = ("good %d in a row, not %d"):format(in_row, wanted)
+        last.reason = in_row < wanted and ("good %d in a row, not %d"):format(in_row, wanted)
+          or ("good for %.3g s, not for %g s"):format(good_for, stable)
       end
       fail(where, state)
     end

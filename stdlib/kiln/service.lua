@@ -71,6 +71,20 @@ function service.demote(run, record)
   }
 end
 
+---Records that a kept release serves again; the one that served is kept from now on.
+---@async
+---@param run kiln.Run
+---@param serving table as `current` gave it
+---@param kept table as `current` gave it
+---@param keep number seconds
+function service.swap(run, serving, kept, keep)
+  op.call {
+    name = "record the rollback", class = "idempotent", quiet = true,
+    args = { serving = serving.id, kept = kept.id },
+    perform = function() run.store:release_swap(serving.id, kept.id, timer.time() + keep) end,
+  }
+end
+
 ---Records that a release's machines are gone.
 ---@async
 ---@param run kiln.Run

@@ -132,7 +132,11 @@ end
 local function kept_text(row)
   if row.off then return "off: kiln up" end
   if row.state ~= "kept" then return row.state end
-  return row.kept_until and "kept until " .. os.date("%H:%M", row.kept_until // 1) or "kept"
+  if not row.kept_until then return "kept" end
+  local clock = os.date(math.abs(timer.time() - row.kept_until) < 43200 and "%H:%M" or "%Y-%m-%d",
+    row.kept_until // 1)
+  if row.kept_until >= timer.time() then return "kept until " .. clock end
+  return ("overdue since %s: kiln gc"):format(clock)
 end
 
 ---Names the local machines that went down with this host, and what is broken of their network; asks

@@ -5,6 +5,7 @@ local timer = require "rt.timer"
 local tty = require "rt.tty"
 local environment = require "kiln.run.environment"
 local error_ = require "kiln.error"
+local option_names = require "kiln.options"
 local render = require "kiln.cli.render"
 local run_ = require "kiln.run"
 local store_ = require "kiln.store"
@@ -134,11 +135,10 @@ local function serving(options)
     end
   end
   if found then return found end
-  local near = environment.nearest(wanted, names)
   error_.raise { kind = "usage", message = ("no service '%s' is in service%s%s%s"):format(wanted,
     options.env and " in environment " .. options.env or "",
     #names > 0 and "; there are: " .. table.concat(names, ", ") or "",
-    near and ("; did you mean '%s'?"):format(near) or "") }
+    option_names.meant(wanted, names)) }
 end
 
 ---Puts the kept release of a service back: kiln's own recipe, in the service's project.

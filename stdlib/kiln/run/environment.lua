@@ -1,5 +1,6 @@
 ---Environments: the names of their services, and which ones a project has.
 local error_ = require "kiln.error"
+local options = require "kiln.options"
 
 local environment = {}
 
@@ -26,46 +27,11 @@ function environment.base(name, env)
   return name:sub(1, -#ending - 1)
 end
 
----Returns how many letters must change to make one word from another (Levenshtein).
-local function distance(a, b)
-  local row = {}
-  for column = 0, #b do row[column] = column end
-  for line = 1, #a do
-    local diagonal = row[0]
-    row[0] = line
-    for column = 1, #b do
-      local above = row[column]
-      local changed = a:byte(line) == b:byte(column) and 0 or 1
-      row[column] = math.min(above + 1, row[column - 1] + 1, diagonal + changed)
-      diagonal = above
-    end
-  end
-  return row[#b]
-end
-
----Returns the name that a mistyped one most probably means.
----@param wanted string
----@param names string[]
----@return string? name nil when none is near
-function environment.nearest(wanted, names)
-  local best, least = nil, math.max(2, #wanted // 3) + 1
-  for _, name in ipairs(names) do
-    local away = distance(wanted, name)
-    if away < least then best, least = name, away end
-  end
-  return best
-end
-
 local function contains(list, wanted)
   for _, one in ipairs(list) do
     if one == wanted then return true end
   end
   return false
-end
-
-local function meant(wanted, names)
-  local near = environment.nearest(wanted, names)
-  return near and ("; did you mean '%s'?"):format(near) or ""
 end
 
 ---Returns the environments that a recipe declares; nil when it declares none. Raises `usage` when
@@ -95,7 +61,7 @@ function environment.check(want)
   if declared then
     if contains(declared, env) then return end
     error_.raise { kind = "usage", message = ("%s has no environment '%s'; it declares: %s%s")
-      :format(want.file, env, table.concat(declared, ", "), meant(env, declared)) }
+      :format(want.file, env, table.concat(declared, ", "), options.meant(env, declared)) }
   end
   if contains(want.known, env) then return end
   if not env:find("^%l[%l%d-]*$") or #env > 32 or env:sub(-1) == "-" then
@@ -103,12 +69,12 @@ function environment.check(want)
       .. "a part of machines' names: use lower-case letters, digits and hyphens, at most 32")
       :format(env) }
   end
-  local names = table.concat(want.known, ", ")
+  local names, meant = table.concat(want.known, ", "), options.meant(env, want.known)
   if want.confirm and want.confirm(("'%s' is a new environment; this project has: %s%s. Make it?")
-    :format(env, names, meant(env, want.known):gsub("%?$", ""))) then return end
+    :format(env, names, meant:gsub("%?$", ""))) then return end
   error_.raise { kind = "usage", message = ("'%s' is a new environment; this project has: %s%s If "
     .. "it is meant, confirm it once with --yes, or declare it in the recipe: environments = "
-    .. "{ \"%s\" }"):format(env, names, (meant(env, want.known) .. "."):gsub("%?%.$", "?"), env) }
+    .. "{ \"%s\" }"):format(env, names, (meant .. "."):gsub("%?%.$", "?"), env) }
 end
 
 return environment
