@@ -55,13 +55,22 @@ describe("the package", function()
     assert.is_nil(files:find("/.kiln", 1, true))
   end)
 
-  it("has shell completion if kiln writes one", function()
-    local path = dir .. "/root/usr/share/bash-completion/completions/kiln"
-    if os.execute(("'%s/kiln' completion bash >/dev/null 2>&1"):format(build)) then
-      assert.is_truthy(lfs.attributes(path, "size") > 0)
-      sh("bash -n '" .. path .. "'")
-    else
-      assert.is_nil(lfs.attributes(path))
+  it("depends on the client that `kiln ssh` runs", function()
+    assert.matches("openssh-client", sh(("dpkg -f '%s' Depends"):format(deb)), 1, true)
+  end)
+
+  it("has the completion of each shell as kiln prints it", function()
+    for shell, path in pairs {
+      bash = "bash-completion/completions/kiln", zsh = "zsh/vendor-completions/_kiln",
+      fish = "fish/vendor_completions.d/kiln.fish",
+    } do
+      sh(("'%s/kiln' completion %s | cmp - '%s/root/usr/share/%s'"):format(build, shell, dir, path))
+    end
+  end)
+
+  it("has the types for editors", function()
+    for _, path in ipairs { "meta/rt_timer.lua", "kiln/probe.lua", "recipes/bake.lua" } do
+      assert.is_truthy(lfs.attributes(dir .. "/root/usr/share/kiln/types/" .. path), path)
     end
   end)
 end)

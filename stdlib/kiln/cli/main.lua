@@ -72,6 +72,9 @@ local handlers = {
 }
 
 local function dispatch(argv)
+  if argv[1] == "__complete" then -- asked by the shells' completion scripts
+    return require("kiln.cli.completion").complete(table.move(argv, 2, #argv, 1, {}))
+  end
   local commands = require "kiln.cli.commands"
   local words, command = command_first(argv)
   local parser, by_name = commands.parser(command)
@@ -95,7 +98,7 @@ local function dispatch(argv)
   local ok, options = parser:pparse(words)
   if not ok then return usage(options .. ("; see `kiln %s --help`"):format(command)) end
   if command == "completion" then
-    io.stdout:write(parser["get_" .. options.shell .. "_complete"](parser))
+    io.stdout:write(require("kiln.cli.completion").scripts[options.shell])
     return 0
   end
   return require("kiln.cli." .. handlers[command])[command](from_environment(options), argv)
