@@ -68,6 +68,12 @@ describe("the package", function()
     end
   end)
 
+  it("has a manual page that groff takes without a warning", function()
+    local page = dir .. "/root/usr/share/man/man1/kiln.1"
+    assert.equal("", sh(("groff -ww -z -man -Tutf8 '%s'"):format(page)))
+    assert.matches("rollback", sh(("groff -man -Tascii -P-cbou '%s'"):format(page)), 1, true)
+  end)
+
   it("has the types for editors", function()
     for _, path in ipairs { "meta/rt_timer.lua", "kiln/probe.lua", "recipes/bake.lua" } do
       assert.is_truthy(lfs.attributes(dir .. "/root/usr/share/kiln/types/" .. path), path)

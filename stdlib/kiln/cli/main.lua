@@ -75,6 +75,7 @@ local function dispatch(argv)
   if argv[1] == "__complete" then -- asked by the shells' completion scripts
     return require("kiln.cli.completion").complete(table.move(argv, 2, #argv, 1, {}))
   end
+  if argv[1] == "__manual" then return require("kiln.cli.manual").print() end -- for the package
   local commands = require "kiln.cli.commands"
   local words, command = command_first(argv)
   local parser, by_name = commands.parser(command)
