@@ -36,11 +36,13 @@ kl_yaml_style kl_yaml_style_of(const char *text, size_t length)
     return KL_YAML_QUOTED;
 }
 
-static bool read_integer(const char *text, int64_t *out)
+// KL_YAML_INTEGER, KL_YAML_HUGE, or KL_YAML_TEXT for what is no whole number.
+static kl_yaml_type read_integer(const char *text, int64_t *out)
 {
-    const char *digits = text + (text[0] == '-' || text[0] == '+');
+    bool negative = text[0] == '-';
+    const char *digits = text + (negative || text[0] == '+');
     if (digits[0] < '0' || digits[0] > '9')
-        return false;
+        return KL_YAML_TEXT;
     int base = 10;
     if (strncmp(digits, "0x", 2) == 0)
         base = 16;
@@ -48,13 +50,17 @@ static bool read_integer(const char *text, int64_t *out)
         base = 2;
     else if (digits[0] == '0' && digits[1] != '\0')
         base = 8;
+    if (base == 2 && digits[2] != '0' && digits[2] != '1') // strtoull takes a sign, or nothing
+        return KL_YAML_TEXT;
     char *end;
     errno = 0;
-    long long value = strtoll(base == 2 ? digits + 2 : digits, &end, base);
-    if (*end != '\0' || errno != 0)
-        return false;
-    *out = text[0] == '-' ? -value : value;
-    return true;
+    uint64_t size = strtoull(base == 2 ? digits + 2 : digits, &end, base);
+    if (*end != '\0')
+        return KL_YAML_TEXT;
+    if (errno != 0 || size > (uint64_t)INT64_MAX + (negative ? 1 : 0))
+        return KL_YAML_HUGE;
+    *out = (int64_t)(negative ? -size : size);
+    return KL_YAML_INTEGER;
 }
 
 static bool read_real(const char *text, double *out)
@@ -79,9 +85,9 @@ kl_yaml_scalar kl_yaml_plain(const char *text, size_t length)
             scalar.boolean = i % 2 == 1;
         }
     }
-    if (scalar.type == KL_YAML_TEXT && read_integer(text, &scalar.integer))
-        scalar.type = KL_YAML_INTEGER;
-    else if (scalar.type == KL_YAML_TEXT && read_real(text, &scalar.real))
+    if (scalar.type == KL_YAML_TEXT)
+        scalar.type = read_integer(text, &scalar.integer);
+    if (scalar.type == KL_YAML_TEXT && read_real(text, &scalar.real))
         scalar.type = KL_YAML_REAL;
     return scalar;
 }

@@ -15,6 +15,7 @@ typedef enum kl_yaml_type {
     KL_YAML_NULL,
     KL_YAML_BOOLEAN,
     KL_YAML_INTEGER,
+    KL_YAML_HUGE, // a whole number beyond 64 bits
     KL_YAML_REAL
 } kl_yaml_type;
 

@@ -123,11 +123,12 @@ static enum MHD_Result refuse(kl_http_request *request, unsigned status, unsigne
 }
 
 // A proxy before us may have read it otherwise (RFC 9112, 6.3 and 3.2); a decoded path would end at
-// its zero byte.
+// its zero byte. A target is never empty (RFC 9112, 3.2), but libmicrohttpd passes one that begins
+// with a zero byte as an empty text.
 static bool is_ambiguous(const kl_http_request *request)
 {
     return request->lengths + request->codings > 1 || request->hosts > 1 ||
-           strstr(request->target, "%00") != NULL;
+           request->target[0] == '\0' || strstr(request->target, "%00") != NULL;
 }
 
 // The headers are there. A body that is announced as too long is not kept.

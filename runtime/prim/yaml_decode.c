@@ -73,8 +73,9 @@ static bool unsupported(decoder *self, const char *why)
     return refuse(self, "unsupported", why);
 }
 
-static void push_plain(lua_State *L, const char *text, size_t length)
+static bool push_plain(decoder *self, const char *text, size_t length)
 {
+    lua_State *L = self->L;
     kl_yaml_scalar scalar = kl_yaml_plain(text, length);
     switch (scalar.type) {
     case KL_YAML_NULL:
@@ -86,20 +87,15 @@ static void push_plain(lua_State *L, const char *text, size_t length)
     case KL_YAML_INTEGER:
         lua_pushinteger(L, scalar.integer);
         break;
+    case KL_YAML_HUGE: // as text it would be written in quotes
+        return unsupported(self, "a whole number that is too large");
     case KL_YAML_REAL:
         lua_pushnumber(L, scalar.real);
         break;
     default:
         lua_pushlstring(L, text, length);
     }
-}
-
-// What YAML 1.1 reads as a whole number and an integer cannot hold: never as text, which would come
-// out in quotes.
-static bool is_huge(const char *text)
-{
-    text += text[0] == '-' || text[0] == '+';
-    return strlen(text) > 18 && text[0] != '0' && strspn(text, "0123456789") == strlen(text);
+    return true;
 }
 
 // Tags other than the types that are read anyway would be lost, and with them what was meant.
@@ -126,10 +122,8 @@ static bool read_scalar(decoder *self)
         return unsupported(self, "a tag that is not supported");
     if (!plain || (tag != NULL && (tag[1] == '\0' || strcmp(tag, YAML_STR_TAG) == 0)))
         lua_pushlstring(self->L, text, length);
-    else if (is_huge(text))
-        return unsupported(self, "a whole number that is too large");
     else
-        push_plain(self->L, text, length);
+        return push_plain(self, text, length);
     return true;
 }
 

@@ -62,11 +62,24 @@ describe("rt.yaml", function()
     assert.equal(json.null, yaml.decode("a: ~").a)
   end)
 
+  it("reads whole numbers of all 64 bits, and writes them so that they are read again", function()
+    for text, number in pairs {
+      ["9223372036854775807"] = math.maxinteger, ["-9223372036854775808"] = math.mininteger,
+      ["0133333333333333333334"] = 1647030720866924252, ["-0b101"] = -5, ["+7"] = 7,
+    } do
+      assert.equal(number, yaml.decode("a: " .. text).a, text)
+      assert.equal(number, yaml.decode(yaml.encode { a = number }).a, text)
+    end
+    assert.same({ "0b", "0b-1", "0x" }, (yaml.decode "[0b, 0b-1, 0x]"))
+  end)
+
   it("refuses what it would give another meaning: tags, merge keys, huge numbers", function()
     for text, message in pairs {
       ["a: !!binary aGk="] = "tag", ["a: !mine x"] = "tag", ["a: !!set {x}"] = "tag",
       ["a: !!python/object:os.x {}"] = "tag", ['a: !!int "1"'] = "tag",
       ["x: &x {a: 1}\ny:\n  <<: *x"] = "merge keys", ["a: 123456789012345678901"] = "too large",
+      ["a: 9223372036854775808"] = "too large", ["a: -9223372036854775809"] = "too large",
+      ["a: 0x10000000000000000"] = "too large", ["a: 01777777777777777777777"] = "too large",
     } do
       local value, err = yaml.decode(text)
       assert.is_nil(value, text)
