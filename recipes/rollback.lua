@@ -45,6 +45,8 @@ function rollback.deploy(run, args)
   local kept = now.kept.address
   local front = kept.kind == "balancer" and run.cloud:balancer(kept.name)
     or run.cloud:address(kept.name)
+  -- A release that was deployed without a version has its image's name, which no answer has.
+  local named = now.kept.version ~= now.kept.image
   local spec = {
     service = args.service, version = now.kept.version, image = { name = now.kept.image },
     front = front, health = now.kept.health,
@@ -55,7 +57,8 @@ function rollback.deploy(run, args)
   run:transaction(function(undo)
     rollout.probe_all(run, machines, spec.health)
     rollout.move(run, plan, front, machines, undo)
-    rollout.probe(run, front.ip, spec.health, { version = spec.version, port = front.port })
+    rollout.probe(run, front.ip, spec.health,
+      { version = named and spec.version or nil, port = front.port })
   end, { undone = args.service .. " still serves " .. now.serving.version })
   service.swap(run, now.serving, now.kept, now.serving.keep or rollout.default_keep)
   return {
