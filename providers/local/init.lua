@@ -8,6 +8,7 @@ local machine = require "rt.machine"
 local proc = require "rt.proc"
 local snapshot = require "rt.snapshot"
 local error_ = require "kiln.error"
+local network = require "providers.local.network"
 
 local local_ = {}
 
@@ -19,7 +20,6 @@ local function part(name)
 end
 
 local addresses, base, databases = part "addresses", part "base", part "databases"
-local network = part "network"
 
 ---@class kiln.local.Driver
 ---@field name string
@@ -27,6 +27,7 @@ local network = part "network"
 ---@field private site { dir: string, archives: string }
 local Driver = {}
 Driver.__index = Driver
+network.add_methods(Driver)
 
 local capabilities = {
   images = true, addresses = true, connections = true, tags = true, user_data = true,
@@ -232,24 +233,6 @@ end
 ---@param id string
 function Driver:power_off(id)
   error_.check(machine.power_off { dir = self.site.dir, name = id, within = 30 })
-end
-
----Lists what is broken of the site's network.
----@async
----@return { name: string, message: string, remedy: string? }[]
-function Driver:broken() return network.broken(self.site) end
-
----Makes what is broken of the site's network again.
----@async
----@return string? repaired what it was
-function Driver:repair() return network.repair(self.site) end
-
----Starts what ran when this host went down, at its address of before, and repairs the network.
----@async
----@return { name: string, problem: kiln.Error?, repaired: boolean? }[] machines; with `repaired`,
----  parts of the network
-function Driver:revive()
-  return network.revive(self.site, function() return self:machines() end)
 end
 
 ---Destroys a machine; one that is gone already is fine.

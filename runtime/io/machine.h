@@ -277,6 +277,7 @@ bool kl_image_layers(const kl_site *site, const char *image, kl_buf *out, kl_fai
 int kl_portal_main(int argc, char **argv);
 
 // The verbs. Each reads its request and answers rows.
+bool kl_range_release(kl_site *site, const kl_fields *request, kl_failure *failure);
 bool kl_machine_create(kl_site *site, const kl_fields *request, kl_failure *failure);
 bool kl_machine_list(kl_site *site, const kl_fields *request, kl_failure *failure);
 bool kl_machine_start(kl_site *site, const kl_fields *request, kl_failure *failure);

@@ -159,6 +159,7 @@ static const struct {
     {"network_down", network_down, false},
     {"site", kl_site_answer_state, false},
     {"repair", repair, true},
+    {"release_ids", kl_range_release, false},
     {"create", kl_machine_create, true},
     {"list", kl_machine_list, false},
     {"start", kl_machine_start, true},

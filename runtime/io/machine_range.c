@@ -184,6 +184,46 @@ static bool register_range(const entry found[2], kl_failure *failure)
     return ok;
 }
 
+// Without our lines.
+static bool remove_own(const char *file, kl_failure *failure)
+{
+    kl_buf text = {0}, rest = {0};
+    struct stat there;
+    char start[64];
+    size_t length = (size_t)snprintf(start, sizeof start, "%s:", owner);
+    bool ok = stat(file, &there) == 0 && kl_files_read(&text, file, 1 << 20, failure);
+    for (const char *line = kl_buf_text(&text); ok && *line != '\0';) {
+        const char *end = strchrnul(line, '\n');
+        end += *end == '\n';
+        if (strncmp(line, start, length) != 0)
+            kl_buf_append(&rest, line, (size_t)(end - line));
+        line = end;
+    }
+    ok = ok && kl_files_write(file, kl_buf_text(&rest), rest.length, there.st_mode & 0777,
+                              KL_FILES_REPLACE, failure);
+    kl_buf_free(&text);
+    kl_buf_free(&rest);
+    return ok;
+}
+
+bool kl_range_release(kl_site *site, const kl_fields *request, kl_failure *failure)
+{
+    (void)request;
+    entry found[2];
+    bool ok = site->ordinary || look(found, choices[0], failure);
+    for (int i = 0; ok && !site->ordinary && i < 2; i++) {
+        char lock[64];
+        if (!found[i].there || found[i].own == 0)
+            continue;
+        ok = lock_file(files[i], lock, sizeof lock, failure);
+        if (ok) {
+            ok = remove_own(files[i], failure);
+            unlink(lock);
+        }
+    }
+    return ok;
+}
+
 bool kl_range_reserve(kl_site *site, kl_failure *failure)
 {
     entry found[2];

@@ -53,6 +53,14 @@ function machine.repair(options) end
 ---@return table? err
 function machine.network_down(options) end
 
+---Takes the line by which root's machines have host ids out of /etc/subuid and /etc/subgid. No
+---machine of any of root's sites may be there any more. Does nothing for an ordinary user.
+---@async
+---@param options { dir: string }
+---@return true? done
+---@return table? err
+function machine.release_ids(options) end
+
 ---Creates a machine and boots it; returns when its PID 1 runs. One with the same name and token is
 ---taken as it is.
 ---@async

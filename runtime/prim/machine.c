@@ -18,6 +18,7 @@ VERB(machine_network_up, "network_up", KL_MACHINE_ROW, 60, NULL)
 VERB(machine_site, "site", KL_MACHINE_ROWS, 60, NULL)
 VERB(machine_repair, "repair", KL_MACHINE_ROW, 60, NULL)
 VERB(machine_network_down, "network_down", KL_MACHINE_ROW, 60, NULL)
+VERB(machine_release_ids, "release_ids", KL_MACHINE_ROW, 60, NULL)
 VERB(machine_create, "create", KL_MACHINE_ROW, 120, "!name", "!image", "user_data", "token",
      "group", "memory", "data")
 VERB(machine_admit, "admit", KL_MACHINE_ROW, 60, "!name", "!group")
@@ -41,6 +42,7 @@ static const luaL_Reg machine_functions[] = {{"check", machine_check},
                                              {"network_down", machine_network_down},
                                              {"site", machine_site},
                                              {"repair", machine_repair},
+                                             {"release_ids", machine_release_ids},
                                              {"create", machine_create},
                                              {"admit", machine_admit},
                                              {"list", machine_list},

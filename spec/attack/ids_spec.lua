@@ -68,6 +68,12 @@ describe("the ids of root's machines", function()
     assert.matches("\nkiln-machines:1946157056:67108864\n", files, 1, true)
   end)
 
+  on_machines("are taken out of these files when kiln is uninstalled", function()
+    local _, files = with_ids("bob:100000:65536\\nkiln-machines:2013265920:67108864\\n"
+      .. "eve:300000:65536\\n", "release_ids")
+    assert.equal("bob:100000:65536\neve:300000:65536\nkilnspec-next:165536:65536\n", files)
+  end)
+
   on_machines("are refused when somebody was given some of them later", function()
     local answer = with_ids("kiln-machines:2013265920:67108864\\neve:2013331456:65536\\n",
       "network_up")

@@ -131,6 +131,10 @@ end
 local function define_rest(parser)
   parser:command("up", "Start local machines again that ran when this host went down, and "
     .. "repair their network.")
+  local uninstall = parser:command("uninstall", "End this user's local machines, and remove them, "
+    .. "their network and images from this host.")
+  uninstall:flag("-y --yes", "Without asking.")
+  uninstall:flag("--no-input", "Ask nothing, also on a terminal.")
   local ssh = parser:command("ssh", "Log in to a machine that kiln made, or run a command on it.")
   ssh:argument("machine", "Its name, id or address."):argname "MACHINE"
   ssh:argument("words", "The command; without it, a login shell."):argname "COMMAND":args "*"

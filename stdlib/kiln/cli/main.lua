@@ -67,7 +67,7 @@ end
 local handlers = {
   run = "run", resume = "run", abort = "run", rollback = "run",
   runs = "report", show = "report", log = "report", status = "report", doctor = "report", gc = "gc",
-  sim = "sim", up = "up",
+  sim = "sim", up = "up", uninstall = "uninstall",
   ssh = "ssh",
 }
 
