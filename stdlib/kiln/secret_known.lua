@@ -12,8 +12,11 @@ local MASK = "<secret>"
 ---@field forms table<string, string> form's name -> text
 ---@type table<string, kiln.secret.Known>
 local known = {} -- by the value's digest
-local needles = {} -- what must not be seen, the longest first once it is `sorted`
-local sorted = true
+local needles = {} -- what must not be seen
+local by_start = {} -- the first bytes of needles -> those needles
+local start_length = 4 -- of what `by_start` is by; no shorter needle is taken
+local none = {}
+local few = 24 -- needles that are looked for one by one: each is a fast search in C
 local found_as = {} -- text -> { entry, form }
 
 ---Makes a secret known to `redact` and `seal`, in every form.
@@ -29,12 +32,14 @@ function secret_known.remember(value, source)
     known[digest] = entry
     for _, name in ipairs(forms.names(entry.forms)) do
       local form = entry.forms[name]
-      if not found_as[form] then
+      if not found_as[form] and #form >= start_length then
         found_as[form] = { entry, name }
         needles[#needles + 1] = form
+        local start = form:sub(1, start_length)
+        by_start[start] = by_start[start] or {}
+        table.insert(by_start[start], form)
       end
     end
-    sorted = false
   end
   entry.source = entry.source or source
   return type(value) == "string" and crypto.secret(value) or value
@@ -46,15 +51,8 @@ function secret_known.any()
   return #needles > 0
 end
 
----Finds all places of a text where something secret is.
----@param text string
----@return { [1]: integer, [2]: integer, [3]: string }[] places from, to and the form's text; sorted
-function secret_known.places(text)
-  if not sorted then
-    table.sort(needles, function(x, y) return #x > #y end)
-    sorted = true
-  end
-  local found = {}
+---Looks for each needle.
+local function one_by_one(text, found)
   for _, needle in ipairs(needles) do
     local at = 1
     while true do
@@ -64,6 +62,25 @@ function secret_known.places(text)
       at = from + 1
     end
   end
+end
+
+---Looks at each place once, however many needles there are: a run with a thousand machines knows
+---all their keys.
+local function by_place(text, found)
+  for from = 1, #text - start_length + 1 do
+    for _, needle in ipairs(by_start[text:sub(from, from + start_length - 1)] or none) do
+      local to = from + #needle - 1
+      if text:sub(from, to) == needle then found[#found + 1] = { from, to, needle } end
+    end
+  end
+end
+
+---Finds all places of a text where something secret is.
+---@param text string
+---@return { [1]: integer, [2]: integer, [3]: string }[] places from, to and the form's text; sorted
+function secret_known.places(text)
+  local found = {}
+  if #needles <= few then one_by_one(text, found) else by_place(text, found) end
   table.sort(found, function(a, b)
     return a[1] < b[1] or a[1] == b[1] and a[2] > b[2]
   end)
