@@ -107,7 +107,6 @@ function Driver:check()
   local rows = error_.check(machine.check { dir = self.site.dir })
   local there = base.is_archived(self.site.archives, "debian-13") or
     fs.stat(("%s/images/%s"):format(self.site.dir, base.image_name "debian-13")) ~= nil
-  network.add_rows(self.site, rows)
   rows[#rows + 1] = {
     name = "base", ok = true,
     message = there and "the base root file system is prepared"

@@ -12,25 +12,23 @@ local function is_new(site)
   return fs.stat(site.dir .. "/machines") == nil
 end
 
----Adds what was seen of each part, as rows for `kiln doctor`.
----@async
----@param site { dir: string }
----@param rows table[]
-function network.add_rows(site, rows)
-  local parts = error_.check(machine.site { dir = site.dir })
-  table.move(parts, 1, #parts, #rows + 1, rows)
-end
-
 ---Adds the methods to the driver's class.
 ---@param Driver table
 function network.add_methods(Driver)
+  ---Looks at each part of the site's network.
+  ---@async
+  ---@return kiln.DoctorRow[] rows none where there is no network
+  function Driver:parts()
+    if is_new(self.site) then return {} end
+    return error_.check(machine.site { dir = self.site.dir })
+  end
+
   ---Lists what is broken of the site's network.
   ---@async
   ---@return { name: string, message: string, remedy: string? }[]
   function Driver:broken()
     local broken = {}
-    for _, row in ipairs(is_new(self.site) and {} or
-      error_.check(machine.site { dir = self.site.dir })) do
+    for _, row in ipairs(self:parts()) do
       if not row.ok then broken[#broken + 1] = row end
     end
     return broken

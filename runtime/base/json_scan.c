@@ -2,12 +2,12 @@
 #include "base/json_scan.h"
 
 #include <ctype.h>
-#include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/json_number.h"
 #include "base/utf8.h"
 
 typedef struct scanner {
@@ -85,13 +85,15 @@ static size_t skip_digits(scanner *self)
     return self->at - start;
 }
 
-static bool is_infinite(const char *literal, size_t length)
+static void copy_instead(scanner *self, size_t start, const char *bytes, size_t length);
+
+static bool copy_whole(scanner *self, size_t start)
 {
-    kl_buf copy = {0}; // the text need not end after the number
-    kl_buf_append(&copy, literal, length);
-    bool infinite = isinf(strtod(copy.data, NULL));
-    kl_buf_free(&copy);
-    return infinite;
+    kl_buf whole = {0};
+    kl_json_mark_whole(&whole, self->text + start, self->at - start);
+    copy_instead(self, start, whole.data, whole.length);
+    kl_buf_free(&whole);
+    return true;
 }
 
 // A whole number of 15 digits and more is an identifier somebody would look up: never round it.
@@ -100,9 +102,11 @@ static bool check_number(scanner *self, size_t start, size_t whole, size_t fract
     const char *why = NULL;
     const char *literal = self->text + start;
     size_t length = self->at - start;
+    if (whole >= 15 && kl_json_is_int64(literal, length))
+        return copy_whole(self, start);
     if (whole >= 15 || (whole + fraction >= 15 && exponent >= (long)fraction))
-        why = "has 15 digits or more and would be rounded";
-    else if (exponent > 0 && is_infinite(literal, length))
+        why = "is beyond 64 bits, or a fraction of 15 digits or more, and would be rounded";
+    else if (exponent > 0 && kl_json_is_infinite(literal, length))
         why = "is too large";
     return why == NULL || wrong(self, start, "number %.*s%s %s", length < 60 ? (int)length : 60,
                                 literal, length < 60 ? "" : "…", why);

@@ -11,6 +11,10 @@ enum { KL_JSON_DEPTH = 500 }; // arrays and objects inside each other
 
 // What an empty array becomes in the copy: an array of one number that no accepted text can hold.
 #define KL_JSON_EMPTY_ARRAY "[1e999]"
+// What goes before and after the digits of a whole number that a double cannot carry: the same,
+// with them as a text.
+#define KL_JSON_WHOLE_BEFORE "[1e999,\""
+#define KL_JSON_WHOLE_AFTER "\"]"
 
 typedef struct kl_json_scan {
     size_t members; // of all objects together
@@ -21,10 +25,10 @@ typedef struct kl_json_scan {
 } kl_json_scan;
 
 // False: the text is no JSON, is nested deeper than KL_JSON_DEPTH, is not UTF-8, or holds a number
-// that a double cannot carry exactly (15 digits or more before the point) or at all. When it holds
-// empty arrays, `copy` gets the text with each written as KL_JSON_EMPTY_ARRAY; else it stays empty.
-// With `bytes`, the escapes \udc80 to \udcff stand for the single bytes 0x80 to 0xff, and the copy
-// has those.
+// that neither 64 bits nor a double carry exactly. When it holds empty arrays, or whole numbers of
+// 15 digits and more, `copy` gets the text with each written as above; else it stays empty. With
+// `bytes`, the escapes \udc80 to \udcff stand for the single bytes 0x80 to 0xff, and the copy has
+// those.
 bool kl_json_scan_text(kl_json_scan *out, kl_buf *copy, const char *text, size_t length,
                        bool bytes);
 

@@ -85,8 +85,6 @@ static void put_number(encoder *self)
     lua_State *L = self->L;
     if (lua_isinteger(L, -1)) {
         lua_Integer whole = lua_tointeger(L, -1);
-        if (whole <= -100000000000000 || whole >= 100000000000000)
-            refuse(self, "a whole number of 15 digits or more would be rounded; use a string");
         kl_buf_printf(self->out, "%" PRId64, (int64_t)whole);
         return;
     }
@@ -293,9 +291,16 @@ static size_t settle_value(lua_State *L)
     luaL_checkstack(L, 8, "JSON nested too deep");
     lua_rawgeti(L, -1, 1);
     bool array = !lua_isnil(L, -1);
-    bool empty = lua_type(L, -1) == LUA_TNUMBER && isinf(lua_tonumber(L, -1));
+    bool mark = lua_type(L, -1) == LUA_TNUMBER && isinf(lua_tonumber(L, -1));
     lua_pop(L, 1);
-    if (empty) { // KL_JSON_EMPTY_ARRAY
+    if (mark && lua_rawgeti(L, -1, 2) == LUA_TSTRING) { // KL_JSON_WHOLE_BEFORE
+        long long whole = strtoll(lua_tostring(L, -1), NULL, 10);
+        lua_pop(L, 2);
+        lua_pushinteger(L, whole);
+        return 0;
+    }
+    if (mark) { // KL_JSON_EMPTY_ARRAY
+        lua_pop(L, 1);
         lua_pushnil(L);
         lua_rawseti(L, -2, 1);
     }

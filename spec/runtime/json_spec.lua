@@ -1,4 +1,6 @@
+local crypto = require "rt.crypto"
 local json = require "rt.json"
+local proc = require "rt.proc"
 
 local function refuses(text, pattern)
   local value, err = json.decode(text)
@@ -16,25 +18,43 @@ end
 
 describe("rt.json", function()
   describe("numbers", function()
-    it("refuses whole numbers of 15 digits or more instead of rounding them", function()
-      local err = refuses('{"id":\n  9007199254740993}', "9007199254740993 has 15 digits or more")
-      assert.equal(2, err.line)
-      assert.equal(3, err.column)
-      refuses("-123456789012345", "15 digits")
-      refuses("123456789012345.5", "15 digits")
-      refuses("[1,100000000000000]", "15 digits")
-      refuses("1.23456789012345678e20", "15 digits")
-      assert.equal(99999999999999, json.decode "99999999999999")
+    it("carries whole numbers of 64 bits exactly, as Python reads and writes them", function()
+      local numbers = { 99999999999999, 100000000000000, -100000000000000, (1 << 53) + 1,
+        999999999999999999, math.maxinteger, math.mininteger, math.maxinteger - 1 }
+      for _ = 1, 500 do
+        local wide = string.unpack("<i8", crypto.random(8))
+        numbers[#numbers + 1] = wide >> (#numbers % 50)
+        numbers[#numbers + 1] = wide
+      end
+      local text = json.encode { list = numbers, one = math.mininteger }
+      local python = proc.run { argv = { "python3", "-c",
+        "import json,sys; print(json.dumps(json.load(sys.stdin)))" }, stdin = text }
+      assert.equal(0, python.code, python.err)
+      local back = assert(json.decode(python.out))
+      assert.equal(math.mininteger, back.one)
+      for index, number in ipairs(numbers) do
+        assert.equal(number, back.list[index])
+        assert.equal("integer", math.type(back.list[index]))
+      end
+      assert.equal(math.maxinteger, json.decode "9223372036854775807")
+      round_trip('{"id":9007199254740993,"list":[1,123456789012345678,[]]}')
     end)
 
-    it("raises for whole numbers of 15 digits or more, of either type", function()
-      for _, n in ipairs { 100000000000000, -100000000000000, 2 ^ 53, 2 ^ 53 + 2, 2 ^ 63,
-        math.maxinteger, math.mininteger, 123456789012345.0 } do
+    it("refuses what would be rounded: beyond 64 bits, long fractions", function()
+      local err = refuses('{"id":\n  9223372036854775808}', "9223372036854775808 is beyond 64 bits")
+      assert.equal(2, err.line)
+      assert.equal(3, err.column)
+      refuses("-9223372036854775809", "64 bits")
+      refuses("123456789012345.5", "15 digits")
+      refuses("1.23456789012345678e20", "15 digits")
+      refuses('[1e999,"5"]', "too large")
+    end)
+
+    it("raises for whole numbers of 15 digits or more that are floats", function()
+      for _, n in ipairs { 2 ^ 53, 2 ^ 53 + 2, 2 ^ 63, 123456789012345.0 } do
         assert.error_matches(function() json.encode { droplet = { id = n } } end,
           "cannot encode .droplet.id as JSON: .* 15 digits or more")
       end
-      assert.equal("99999999999999", json.encode(99999999999999))
-      assert.equal("-99999999999999", json.encode(-99999999999999))
     end)
 
     it("gives whole numbers back as integers, however they are spelled", function()

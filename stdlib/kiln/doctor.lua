@@ -9,13 +9,17 @@ local doctor = {}
 ---@field message string what was found
 ---@field remedy? string what to do when it is not ok
 
----Asks a driver for its checks. A check that cannot even run is a row that is not ok.
+---Asks a driver for its checks of this host, and of what it has here. A check that cannot even run
+---is a row that is not ok.
 ---@async
 ---@param driver table
 ---@return kiln.DoctorRow[] rows
 ---@return boolean ok all of them
 function doctor.run(driver)
-  local done, rows = xpcall(driver.check, error_.from, driver)
+  local done, rows = xpcall(function()
+    local found, parts = driver:check(), driver.parts and driver:parts() or {}
+    return table.move(parts, 1, #parts, #found + 1, found)
+  end, error_.from)
   if not done then
     if error_.is(rows, "cancelled", "stopped") then error(rows, 0) end
     rows = { { name = driver.name, ok = false, message = rows.message } }

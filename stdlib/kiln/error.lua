@@ -142,7 +142,10 @@ function error_.plain_fields(fields)
   local function copy(value, depth)
     local kind = type(value)
     if kind == "string" or kind == "boolean" then return value end
-    if kind == "number" then return value == value and math.abs(value) < 1e14 and value or nil end
+    if kind == "number" then
+      local kept = math.type(value) == "integer" or value == value and math.abs(value) < 1e14
+      return kept and value or nil
+    end
     if kind ~= "table" or depth > 5 then return nil end
     local out = {}
     for key, item in pairs(value) do
