@@ -128,11 +128,15 @@ describe("rt.transfer's upload over a long way", function()
     local server <close> = host()
     local far <close> = delay_proxy.start(server.port, 20)
     -- The script of the second of the other channels, or what it runs.
-    local script = "$(pgrep -o -f '[k]iln [0-9a-f]{16} 2 ')"
+    local script = "$(pgrep -o -f '[s]et -- .?[0-9a-f]{16}.? .?2.? ')"
     for _, kill in ipairs { "kill -KILL " .. script, "pkill -KILL -x dd -P " .. script } do
       local session <close> = assert(ssh.connect(server:options { port = far.port }))
       local child = task.spawn(function() return up(session) end)
-      repeat timer.sleep(0.005) until os.execute(kill .. " 2>/dev/null")
+      local deadline = timer.now() + 20
+      repeat
+        timer.sleep(0.005)
+        assert(timer.now() < deadline, "there is no such script")
+      until os.execute(kill .. " 2>/dev/null")
       local done, err = select(2, child:join())
       assert.is_nil(done)
       assert.equal("io", err.kind, err.message)
