@@ -55,7 +55,7 @@ describe("a source file", function()
   it("is C, Lua or embedded shell where it is the product", function()
     local found = {}
     local fine = { c = true, h = true, lua = true, md = true, txt = true, service = true,
-      gitignore = true, sh = true }
+      gitignore = true, sh = true, project = true }
     for _, path in ipairs(tree.files_in(product)) do
       if not fine[path:match("%.([^./]+)$") or ""] then
         found[#found + 1] = path .. ":1: neither C nor Lua, nor shell that is sent or packed"
