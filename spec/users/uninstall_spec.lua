@@ -15,12 +15,13 @@ return app
 ]]
 
 ---What of the host could still be the site's: links, routes, control groups, processes.
+---(An ended process whose parent did not ask for it yet has a group "(deleted)".)
 local function traces(site, tag, block)
   local done = assert(proc.run { argv = { "sh", "-c", [[
     ip -o link show "kl-$1" 2>/dev/null
     ip route | grep -E "10\.199\.($2|$(($2 + 2))|$(($2 + 3)))\."
     find /sys/fs/cgroup /run/kiln/cgroup -name "kiln-$1" 2>/dev/null
-    grep -ls "/kiln-$1" /proc/[0-9]*/cgroup
+    grep -lsE "/kiln-$1(/[^ ]*)?$" /proc/[0-9]*/cgroup
     ls -d "$0" 2>/dev/null]], site, tag, block }, timeout = 30 })
   return done.out
 end
