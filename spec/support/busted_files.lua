@@ -27,7 +27,7 @@ local function files()
   return list
 end
 
-local kinds = { "successes?", "failures?", "errors?", "pending" }
+local kinds = { "success", "failure", "error", "pending" }
 local totals, failed = { 0, 0, 0, 0 }, {}
 
 ---Takes a file's counts into the totals; whether they are whole and clean.

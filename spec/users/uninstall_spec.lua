@@ -15,11 +15,15 @@ return app
 ]]
 
 ---What of the host could still be the site's: links, routes, control groups, processes.
----(An ended process whose parent did not ask for it yet has a group "(deleted)".)
+---(A free block of addresses may be another site's already: its networks have a way. An ended
+---process whose parent did not ask for it yet has a group "(deleted)".)
 local function traces(site, tag, block)
   local done = assert(proc.run { argv = { "sh", "-c", [[
     ip -o link show "kl-$1" 2>/dev/null
-    ip route | grep -E "10\.199\.($2|$(($2 + 2))|$(($2 + 3)))\."
+    ip route | awk -v a="10.199.$(($2 + 2)).0/24" -v b="10.199.$(($2 + 3)).0/24" '
+      $2 == a || $2 == b { refused[$2] = 1 }
+      $2 == "via" { led[$1] = 1 }
+      END { for (net in refused) if (!(net in led)) print "unreachable " net }'
     find /sys/fs/cgroup /run/kiln/cgroup -name "kiln-$1" 2>/dev/null
     grep -lsE "/kiln-$1(/[^ ]*)?$" /proc/[0-9]*/cgroup
     ls -d "$0" 2>/dev/null]], site, tag, block }, timeout = 30 })
