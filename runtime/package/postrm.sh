@@ -16,11 +16,12 @@ for hierarchy in /sys/fs/cgroup /sys/fs/cgroup/unified /run/kiln/cgroup; do
     tries=$((tries + 1))
   done
 done
-ip link del "kl-$tag" 2>/dev/null || :
 block=$(tr '\0' '\n' <"$site/router" | sed -n '/^block$/{n;p;}')
 for net in $((block + 2)) $((block + 3)); do
   ip route del unreachable "10.199.$net.0/24" metric 4096 2>/dev/null || :
 done
+# The link last: with it the addresses are free for another site.
+ip link del "kl-$tag" 2>/dev/null || :
 rm -rf --one-file-system "$site"
 [ -z "$KILN_SITE" ] || exit 0
 for file in /etc/subuid /etc/subgid; do
