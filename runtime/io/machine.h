@@ -221,6 +221,8 @@ bool kl_cgroup_populated(const char *path);
 bool kl_cgroup_wait_empty(const char *path, double seconds);
 // Writes one of the group's files.
 bool kl_cgroup_limit(const char *group, const char *file, const char *value, kl_failure *failure);
+// The memory of a machine: `wanted` bytes, or half of the host's (NULL), 4 GiB at most.
+long long kl_memory_bytes(const char *wanted);
 // Bounds a machine's memory, `wanted` bytes or by default. `out`: where the machine's first process
 // writes "0" to be bounded; -1: nothing to do.
 bool kl_memory_bound(const kl_site *site, const char *name, const char *wanted, int *out,

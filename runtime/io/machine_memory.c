@@ -26,13 +26,11 @@ static void path_of(char *out, size_t size, const kl_site *site, const char *nam
     snprintf(out, size, "%s/kiln.%s%s%s", hierarchy, site->tag, name[0] != '\0' ? "/" : "", name);
 }
 
-// What the machine was made with; else half of the host's, 4 GiB at most.
-static void amount(char *out, size_t size, const char *wanted)
+long long kl_memory_bytes(const char *wanted)
 {
     long long half = (long long)sysconf(_SC_PHYS_PAGES) * sysconf(_SC_PAGESIZE) / 2;
     long long most = 4LL << 30;
-    long long bytes = wanted != NULL ? atoll(wanted) : half < most ? half : most;
-    snprintf(out, size, "%lld", bytes);
+    return wanted != NULL ? atoll(wanted) : half < most ? half : most;
 }
 
 static bool bound_version_2(const kl_site *site, const char *group, const char *bytes)
@@ -52,7 +50,7 @@ bool kl_memory_bound(const kl_site *site, const char *name, const char *wanted, 
 {
     char path[PATH_MAX], group[PATH_MAX], bytes[32];
     *out = -1;
-    amount(bytes, sizeof bytes, wanted);
+    snprintf(bytes, sizeof bytes, "%lld", kl_memory_bytes(wanted));
     if (!has_version_1(site)) {
         if (kl_cgroup_path(group, sizeof group, site, name))
             bound_version_2(site, group, bytes);

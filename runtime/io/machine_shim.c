@@ -26,12 +26,13 @@ typedef struct shim {
     const kl_site *site;
     const char *name;
     kl_layers *layers;
-    unsigned root; // on the host, the machine's root
-    int memory;    // where it joins what bounds its memory; -1: nowhere
-    int block;     // holds its block of ids; -1: it has none of its own
-    int report;    // text of what failed; closed without a word when PID 1 runs
-    int attach;    // a byte comes when the cable is there
-    int payload;   // cgroup.procs of PID 1's group, opened before the shim is the machines' root
+    unsigned root;   // on the host, the machine's root
+    int memory;      // where it joins what bounds its memory; -1: nowhere
+    long long bytes; // of its memory
+    int block;       // holds its block of ids; -1: it has none of its own
+    int report;      // text of what failed; closed without a word when PID 1 runs
+    int attach;      // a byte comes when the cable is there
+    int payload;     // cgroup.procs of PID 1's group, opened before the shim is the machines' root
     int pid_file;
 } shim;
 
@@ -48,12 +49,23 @@ static void mount_or(const shim *self, const char *source, const char *target, c
         give_up(self, target);
 }
 
+// Mounts a file system that lies in memory. It can be filled up to a share of the machine's memory:
+// what is in it is freed by nobody but its owner, so the rest must do for all processes. Each file
+// takes memory too.
+static void mount_tmpfs(const shim *self, const char *target, unsigned mode, int share)
+{
+    char data[96];
+    long long bytes = self->bytes / share;
+    snprintf(data, sizeof data, "mode=%o,size=%lld,nr_inodes=%lld", mode, bytes, bytes / 4096);
+    mount_or(self, "tmpfs", target, "tmpfs", MS_NOSUID | MS_NODEV, data);
+}
+
 // Device nodes are the host's, bound: a user namespace cannot make its own.
 static void make_dev(const shim *self)
 {
     static const char *const nodes[] = {"null", "zero", "full", "random", "urandom", "tty"};
     char from[64], to[64];
-    mount_or(self, "tmpfs", "dev", "tmpfs", MS_NOSUID, "mode=755,size=1m");
+    mount_or(self, "tmpfs", "dev", "tmpfs", MS_NOSUID, "mode=755,size=1m,nr_inodes=4096");
     for (size_t i = 0; i < sizeof nodes / sizeof nodes[0]; i++) {
         snprintf(from, sizeof from, "/dev/%s", nodes[i]);
         snprintf(to, sizeof to, "dev/%s", nodes[i]);
@@ -70,7 +82,7 @@ static void make_dev(const shim *self)
         give_up(self, "dev");
     mount_or(self, "devpts", "dev/pts", "devpts", MS_NOSUID | MS_NOEXEC,
              "newinstance,ptmxmode=0666,mode=620,gid=5");
-    mount_or(self, "tmpfs", "dev/shm", "tmpfs", MS_NOSUID | MS_NODEV, "mode=1777");
+    mount_tmpfs(self, "dev/shm", 01777, 4);
 }
 
 static void make_mounts(const shim *self)
@@ -79,8 +91,8 @@ static void make_mounts(const shim *self)
     mount_or(self, "sysfs", "sys", "sysfs", MS_NOSUID | MS_NODEV | MS_NOEXEC | MS_RDONLY, NULL);
     mount_or(self, "cgroup2", "sys/fs/cgroup", "cgroup2", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL);
     make_dev(self);
-    mount_or(self, "tmpfs", "run", "tmpfs", MS_NOSUID | MS_NODEV, "mode=755");
-    mount_or(self, "tmpfs", "tmp", "tmpfs", MS_NOSUID | MS_NODEV, "mode=1777");
+    mount_tmpfs(self, "run", 0755, 8);
+    mount_tmpfs(self, "tmp", 01777, 4);
 }
 
 // What no machine needs and what would reach beyond its namespaces if a kernel check were missing.
@@ -340,6 +352,7 @@ bool kl_shim_boot(kl_site *site, const char *name, const char *layers, const kl_
                  .layers = &tree,
                  .block = -1,
                  .memory = -1,
+                 .bytes = kl_memory_bytes(kl_fields_get(meta, "memory")),
                  .payload = -1,
                  .pid_file = -1};
     bool ok = kl_range_reserve(site, failure) && choose_ids(&self, address, failure) &&

@@ -1,4 +1,5 @@
----What a machine takes of the host: processes and memory have an end, and the machine goes on.
+---What a machine takes of the host: processes, memory and what lies in memory have an end, and the
+---machine goes on.
 local machine = require "rt.machine"
 local site = require "spec.support.site"
 
@@ -47,5 +48,32 @@ END]])
     assert.equal("killed: 137\n", s:run(row,
       "python3 -c 'b = bytearray(1 << 30); print(\"all\")' 2>/dev/null || echo \"killed: $?\""))
     assert.equal("bomb\n", s:run(row, "hostname"))
+  end)
+
+  on_machines("fills the file systems in its memory, with bytes or files, and goes on", function()
+    local seen = s:run(row, [[python3 - <<'END'
+import os
+folders = ["/run", "/tmp", "/dev/shm", "/dev"]
+for folder in folders:
+  try:
+    with open(folder + "/bomb", "wb", buffering=0) as out:
+      while out.write(bytes(1 << 20)) == 1 << 20: pass
+      out.write(bytes(1 << 20))
+  except OSError as problem:
+    print(folder, problem.strerror, os.path.getsize(folder + "/bomb") >> 20)
+for folder in folders:
+  try:
+    for count in range(1 << 20): os.close(os.open("%s/bomb.%d" % (folder, count), os.O_CREAT))
+  except OSError as problem:
+    print(folder, problem.strerror, count < 30000)
+END]])
+    assert.matches("^/run No space left on device 4%d\n/tmp No space left on device 100\n"
+      .. "/dev/shm No space left on device 100\n/dev No space left on device [01]\n", seen)
+    for _, folder in ipairs { "/run", "/tmp", "/dev/shm", "/dev" } do
+      assert.matches("\n" .. folder .. " No space left on device True\n", seen)
+    end
+    assert.equal("bomb\n", s:run(row, "hostname"))
+    s:run(row, "rm -f /run/bomb* /dev/bomb*; find /tmp /dev/shm -name 'bomb*' -delete")
+    assert.equal("running\n", s:run(row, "systemctl is-system-running"))
   end)
 end)
