@@ -1,6 +1,6 @@
 ---Runs each spec file in a process of its own, as many at once as there are processors:
----`kiln lua spec/support/busted_files.lua [JOBS]`. Prints a line a file, and what a file that failed
----or left something out had to say.
+---`kiln lua spec/support/busted_files.lua [JOBS]`. Prints a line a file, and what a file that
+---failed or left something out had to say.
 local fs = require "rt.fs"
 local proc = require "rt.proc"
 local timer = require "rt.timer"
@@ -45,7 +45,8 @@ end
 local function run(file)
   local started = timer.now()
   -- No file takes half of this.
-  local done, err = proc.run { timeout = 900, argv = { kiln, "lua", "spec/support/busted.lua", file } }
+  local argv = { kiln, "lua", "spec/support/busted.lua", file }
+  local done, err = proc.run { timeout = 900, argv = argv }
   local out = done and done.out .. done.err or err.message
   local whole, clean = counted(out)
   local ok = whole and done.code == 0
