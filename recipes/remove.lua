@@ -1,5 +1,7 @@
 ---Takes a service away: its machines, its address or load balancer, its releases; its images when
----told to. What another environment or project uses stays.
+---told to. What another environment or project uses stays. A run that leaves anything else of the
+---service is not done: it stops, names what is left, and a resume looks again.
+local error_ = require "kiln.error"
 local front_guard = require "kiln.provider.front_guard"
 local environment = require "kiln.run.environment"
 local op = require "kiln.op"
@@ -9,27 +11,44 @@ local service = require "kiln.service"
 
 ---@class kiln.RemoveSpec
 ---@field service? string its name in the default environment (the recipe's name)
----@field address? string (the one that the release which serves is behind)
----@field balancer? string
+---@field address? string (the one that the release which serves is behind; where none serves, the
+---  one of the service's name)
+---@field balancer? string (likewise)
 ---@field images? boolean those that were baked under the service's name too (false)
 
 local known = {
   service = "string?", address = "string?", balancer = "string?", images = "boolean?",
 }
 
----The fronts to take away: those that the recipe names, else that of the ledger.
-local function fronts_of(spec, serving)
-  local list = {}
-  if spec.address then list[1] = { kind = "address", name = spec.address } end
-  if spec.balancer then list[#list + 1] = { kind = "balancer", name = spec.balancer } end
-  if #list == 0 and serving then
-    list[1] = { kind = serving.address.kind or "address", name = serving.address.name }
-  end
-  return list
-end
-
 local function can_have(run, front)
   return run.cloud:can(front.kind == "balancer" and "load_balancers" or "addresses")
+end
+
+---Returns the fronts to take away: those that the recipe names; else that of the release which
+---serves; else, for a service that never came to serve, those of its name.
+local function fronts_of(run, spec, name, serving)
+  local list = {}
+  local function add(kind, front_name)
+    local front = { kind = kind, name = front_name }
+    if can_have(run, front) then list[#list + 1] = front end
+  end
+  if spec.address then add("address", spec.address) end
+  if spec.balancer then add("balancer", spec.balancer) end
+  if spec.address or spec.balancer then return list end
+  if serving then
+    add(serving.address.kind or "address", serving.address.name)
+    return list
+  end
+  return op.call {
+    name = "fronts of " .. name, class = "read", quiet = true, args = { service = name },
+    perform = function()
+      for _, row in ipairs(remains.of_service(run.store, run.service, run.env)) do
+        local front = row.kind == "address" or row.kind == "balancer"
+        if front and row.name == name and row.state == "live" then add(row.kind, name) end
+      end
+      return list
+    end,
+  }
 end
 
 local function release(run, front)
@@ -55,20 +74,38 @@ local function remove_images(run, name)
   }
 end
 
----Says what became of the service, as the ledger has it.
-local function summary(run, name)
+---Sorts what the ledger has of the service in this cloud: what should be gone, and what may stay.
+local function sort_left(run, spec)
+  local should_go, stays = {}, {}
+  for _, row in ipairs(remains.of_service(run.store, run.service, run.env)) do
+    local here = row.provider == run.cloud.name
+    local image = row.kind == "image" and (row.state == "live" or not spec.images)
+    table.insert((image or not here) and stays or should_go, row)
+  end
+  return should_go, stays
+end
+
+---Looks what is left of the service, as the ledger has it.
+---Raises `remains` with what should be gone, and what removes it.
+local function look_back(run, spec, name)
   return op.call {
     name = "what is left of " .. name, class = "read", quiet = true,
     perform = function()
-      local left = remains.of_service(run.store, run.service, run.env)
-      if #left == 0 then return name .. " is gone" end
-      return ("%s is out of service · still there: %s"):format(name, remains.names(left))
+      local should_go, stays = sort_left(run, spec)
+      if #should_go > 0 then
+        error_.raise { kind = "remains",
+          message = ("%s is out of service, but not all of it is gone: %s"):format(name,
+            table.concat(remains.ways_out(run.store, should_go), "; ")) }
+      end
+      if #stays == 0 then return name .. " is gone" end
+      return ("%s is out of service · stays: %s"):format(name, remains.names(stays))
     end,
   }
 end
 
 ---Removes everything that kiln made for a service in the run's environment. What is gone already is
----fine. Raises `invalid` when a front leads to machines that are not the service's.
+---fine. There is no way back: an abort goes on to the end. Raises `invalid` when a front leads to
+---machines that are not the service's, `remains` when not all of it is gone.
 ---@async
 ---@param run kiln.Run
 ---@param spec? kiln.RemoveSpec
@@ -82,11 +119,9 @@ local function remove(run, spec)
   for _, record in ipairs { now.serving or false, now.kept or false } do
     if record then records[#records + 1] = record end
   end
-  local fronts = {}
-  for _, front in ipairs(fronts_of(spec, now.serving)) do
-    if can_have(run, front) then fronts[#fronts + 1] = front end
-  end
+  local fronts = fronts_of(run, spec, name, now.serving)
   for _, front in ipairs(fronts) do front_guard.check(run, front, records) end
+  run:commit "what is removed does not come back"
   for _, record in ipairs(records) do
     run:step {
       name = "retire " .. record.version,
@@ -99,7 +134,7 @@ local function remove(run, spec)
   end
   for _, front in ipairs(fronts) do release(run, front) end
   if spec.images then remove_images(run, environment.base(name, run.env)) end
-  return { summary = summary(run, name) }
+  return { summary = look_back(run, spec, name) }
 end
 
 return remove

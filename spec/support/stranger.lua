@@ -69,8 +69,8 @@ stranger.lacking = local_site.lacking
 
 ---Makes a user with an empty project.
 ---@async
----@param opts? { cloud: "digitalocean"?, machines: "none"? } a simulated account, whose droplets
----  are local machines, or rows
+---@param opts? { cloud: "digitalocean"?, machines: "none"?, faults: string? } a simulated account,
+---  whose droplets are local machines, or rows; a file of faults
 ---@return spec.Stranger
 function stranger.new(opts)
   rt_http.request { url = "http://127.0.0.1:1/" } -- libcurl opens what it keeps for good
@@ -83,10 +83,10 @@ function stranger.new(opts)
     KILN_LOCAL_BASE = local_site.archives,
   }
   if opts and opts.cloud then
-    self.sim = simulator.start({ "--machines", opts.machines or "local", "--latency", "create=1,"
-      .. "off=1,on=1,snapshot=1,assign=1,destroy=1,database=1,load_balancer=1,"
-      .. "load_balancer_update=1",
-    }, 900)
+    local words = { "--machines", opts.machines or "local", "--latency", "create=1,off=1,on=1,"
+      .. "snapshot=1,assign=1,destroy=1,database=1,load_balancer=1,load_balancer_update=1" }
+    if opts.faults then table.move({ "--faults", opts.faults }, 1, 2, #words + 1, words) end
+    self.sim = simulator.start(words, 900)
     self.env.DIGITALOCEAN_API_URL, self.env.DIGITALOCEAN_TOKEN = self.sim.url, self.sim.token
     self.env.KILN_CLOUD = opts.cloud
   end

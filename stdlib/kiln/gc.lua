@@ -178,7 +178,8 @@ local function add_vanished(found, driver, left, context)
     if row.state ~= "gone" and not (run and open_states[run.status]) and row.kind ~= "database" then
       table.insert(found.garbage, { kind = row.kind, name = row.name, provider = driver.name,
         token = token, run = row.run, created = row.created,
-        why = "in the ledger, but not in the cloud" })
+        why = row.state == "intent" and "asked for, and not in the cloud"
+          or "in the ledger, but not in the cloud" })
     end
   end
 end
@@ -241,9 +242,9 @@ local function refuse_target(driver, row)
   end
 end
 
----Removes one row of `garbage`, with its host key here. A release that it ends is retired under its
----service's lock. Raises `locked`, `exists` when a front leads to it by now, and what the cloud
----raises.
+---Removes one row of `garbage`, with its host key here; one that the cloud does not have, from the
+---ledger. A release that it ends is retired under its service's lock. Raises `locked`, `exists`
+---when a front leads to it by now, and what the cloud raises.
 ---@async
 ---@param store kiln.Store
 ---@param driver table

@@ -36,8 +36,12 @@ local endings = {}
 endings.done = function(outcome)
   local summary = summary_of(outcome)
   local lines = { ("done in %s%s"):format(seconds(outcome), summary and " · " .. summary or "") }
-  if outcome.late_abort then
-    lines[2] = "  too late to undo: the old release was given up before, so the run went on"
+  local why = outcome.late_abort
+  if why then
+    lines[2] = ("  too late to undo: %s, so the run went on"):format(
+      why == true and "the old release was given up before" or why)
+  end
+  if why == true then
     lines[3] = ("  go back: %s rollback %s"):format(program(outcome), outcome.service)
   end
   return lines

@@ -53,7 +53,7 @@ local function remove_all(store, drivers, rows)
   for _, row in ipairs(rows) do
     local ok, err = xpcall(gc.remove, error_.from, store, drivers[row.provider], row)
     if ok then
-      say("  ✓ %s %s removed", row.kind, row.name)
+      say("  ✓ %s %s %s", row.kind, row.name, row.id and "removed" or "is out of the ledger")
     else
       failed = failed + 1
       say("  ✗ %s %s: %s", row.kind, row.name, err.message)

@@ -32,7 +32,8 @@ local lease_seconds = 30
 ---@field remains? kiln.Remains what the ledger and the journal have of it
 ---@field stands? string[] operations that changed something that kiln did not make
 ---@field seconds number
----@field late_abort? boolean it was to be aborted and is done: the old release had been given up
+---@field late_abort? true|string it was to be aborted and is done: what could not be taken back
+---  (true: the old release had been given up)
 
 local exits = {
   done = 0, failed = 1, rolled_back = 3, stopped = 4, kept = 4, locked = 5, usage = 64, aborted = 0,
@@ -175,7 +176,7 @@ local function conduct(self, loaded, entry)
   local made = outcome(status, {
     run = self.id, service = self.service, dir = self.dir, result = ok and result or nil,
     error = err, remains = known and left or nil, seconds = timer.now() - started,
-    late_abort = self.aborting and self.committed and ok or nil, stands = self.stands,
+    late_abort = self.aborting and ok and self.committed or nil, stands = self.stands,
   })
   return record_end(self, made, ok and encodable(result) or nil)
 end

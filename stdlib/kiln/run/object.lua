@@ -116,9 +116,11 @@ function Run:checkpoint()
 end
 
 ---Says that what was done so far is not undone any more: an abort that comes later changes nothing,
----the run goes on to its end.
-function Run:commit()
-  self.committed = true
+---the run goes on to its end. What fails after it and may succeed another time stops the run.
+---@param why? string what cannot be taken back (the old release was given up; a kept one can be put
+---  into service again)
+function Run:commit(why)
+  self.committed = why or true
   self.abort_pending = false
 end
 

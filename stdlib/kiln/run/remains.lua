@@ -1,10 +1,14 @@
 ---What stands of a run: the ledger and the journal are asked before anything is said to be undone.
+local environment = require "kiln.run.environment"
 local error_ = require "kiln.error"
 
 local remains = {}
 
 ---Kinds that outlive releases: nobody undoes them, later runs use them.
 local outlives = { image = true, address = true, balancer = true, database = true }
+
+---Runs that can be resumed or aborted.
+local is_open = { running = true, aborting = true, stopped = true, kept = true }
 
 ---@class kiln.Remains
 ---@field there table[] ledger rows of what is there and that an undo should have removed
@@ -38,8 +42,13 @@ end
 ---@return table[] rows live ones, and those whose making nobody knows the end of
 function remains.of_service(store, service, env)
   local rows = {}
-  for _, row in ipairs(store:ledger { service = service, env = env }) do
+  local function add(row)
     if row.state ~= "gone" then rows[#rows + 1] = row end
+  end
+  for _, row in ipairs(store:ledger { service = service, env = env }) do add(row) end
+  -- Adopted things have the service's name in its environment; their run is in no state file here.
+  for _, row in ipairs(store:ledger { service = environment.name(service, env) }) do
+    if row.key == "adopted" and not (row.run ~= "" and store:run(row.run)) then add(row) end
   end
   return rows
 end
@@ -56,6 +65,26 @@ function remains.names(rows)
       or "")
   end
   return table.concat(names, ", ")
+end
+
+---Says of each thing what it is and what removes it.
+---@param store kiln.Store
+---@param rows table[] of the ledger, of runs that do not go on by themselves
+---@return string[] texts "machine app-1 (local) is still there, `kiln gc --yes` removes it"
+function remains.ways_out(store, rows)
+  local texts = {}
+  for index, row in ipairs(rows) do
+    local maker = store:run(row.run)
+    local status = maker and store:state_of(maker)
+    local what = row.state == "intent" and "there may be %s" or "%s is still there"
+    local how = "`kiln gc --yes` removes it"
+    if is_open[maker and maker.status] then
+      how = ("it is of run %s (%s), which `kiln abort %s` ends"):format(row.run:sub(1, 4), status,
+        row.run:sub(1, 4))
+    end
+    texts[index] = ("%s, %s"):format(what:format(remains.names { row }), how)
+  end
+  return texts
 end
 
 ---Decides whether a run that undid what it did may say so. One with operations that may have taken
