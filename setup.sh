@@ -12,7 +12,7 @@ packages="
   libsqlite3-dev libyaml-dev libmicrohttpd-dev libarchive-dev zlib1g-dev
   mmdebstrap debian-archive-keyring iproute2 nftables passt uidmap zstd openssh-client
   python3-digitalocean openssh-server lua-busted lua-check clang-format git curl ca-certificates
-  nghttp2-server fish tcsh zsh groff
+  nghttp2-server fish tcsh zsh groff netcat-openbsd
 "
 missing=""
 for package in $packages; do

@@ -29,6 +29,8 @@ typedef struct kl_process_config {
     bool lines;          // queue lines for kl_process_take_line
     bool inherit; // kiln's own three streams, in kiln's own session: for a program that talks
                   // to the user
+    int socket;   // its standard input and output, borrowed until started; 0: none. Only its
+                  // standard error is kept then
     // Called from the loop when there is a line, and when it has ended. Not after the release.
     void (*notify)(void *context);
     void *context;
@@ -58,6 +60,8 @@ typedef struct kl_process_result {
 
 // NULL while it runs. Borrowed until the release.
 const kl_process_result *kl_process_ended(const kl_process *self);
+// The end of its standard error so far. Borrowed until the loop runs again.
+const kl_buf *kl_process_errors(const kl_process *self);
 int kl_process_pid(const kl_process *self);
 // Sends a signal to the process group; no effect once it has ended.
 void kl_process_signal(kl_process *self, int signum);

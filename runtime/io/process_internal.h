@@ -44,6 +44,7 @@ struct kl_process {
     uint64_t drain_until;
     size_t max_output;
     int pid;
+    int socket;  // that its standard input and output are; 0: none
     int handles; // not closed yet
     bool lines, inherit, draining, paused;
     bool stopping, killed, exited, ended, released;

@@ -59,6 +59,10 @@ static int open_streams(kl_process *self, bool input, uv_stdio_container_t stdio
         stdio[fd].data.fd = fd;
         if (self->inherit)
             continue;
+        if (fd < 2 && self->socket != 0) {
+            stdio[fd].data.fd = self->socket;
+            continue;
+        }
         if (fd == 0 && !input) {
             stdio[0].flags = UV_IGNORE; // /dev/null
             continue;
@@ -76,8 +80,9 @@ static int open_streams(kl_process *self, bool input, uv_stdio_container_t stdio
 static void close_ends(const kl_process *self, const uv_stdio_container_t stdio[3])
 {
     for (int fd = 0; fd < 3; fd++) {
-        if (!self->inherit && stdio[fd].flags == UV_INHERIT_FD && stdio[fd].data.fd > 2)
-            close(stdio[fd].data.fd);
+        int end = stdio[fd].data.fd;
+        if (!self->inherit && stdio[fd].flags == UV_INHERIT_FD && end > 2 && end != self->socket)
+            close(end);
     }
 }
 
@@ -161,6 +166,7 @@ kl_process *kl_process_start(uv_loop_t *loop, kl_process_family *family,
     self->max_output = config->max_output;
     self->lines = config->lines;
     self->inherit = config->inherit;
+    self->socket = config->socket;
     init_handles(self, loop);
     int error = spawn(self, loop, config);
     if (error == 0) {

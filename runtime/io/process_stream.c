@@ -151,9 +151,14 @@ void kl_process_drain(kl_process *self)
     resume_reading(self);
 }
 
+const kl_buf *kl_process_errors(const kl_process *self)
+{
+    return self->ended ? &self->result.err : &self->streams[KL_PROCESS_ERR].kept;
+}
+
 void kl_process_start_reading(kl_process *self)
 {
-    for (int i = 0; i < 2; i++) {
+    for (int i = self->socket != 0 ? KL_PROCESS_ERR : KL_PROCESS_OUT; i < 2; i++) {
         self->streams[i].open = true;
         uv_read_start((uv_stream_t *)&self->streams[i].pipe, chunk_wanted, stream_read);
     }

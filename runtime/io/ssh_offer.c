@@ -47,7 +47,8 @@ void kl_ssh_offer_read(kl_ssh_offer *out, const kl_buf *bytes)
             read_lists(out, bytes->data + at, bytes->length - at);
             return;
         }
-        out->line = line;
+        if (line.length > 0)
+            out->line = line;
     }
     if (at < bytes->length) // a last line without its end
         out->line = (kl_ssh_string){bytes->data + at, bytes->length - at};

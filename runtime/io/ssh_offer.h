@@ -8,7 +8,7 @@
 #include "io/ssh_blob.h"
 
 typedef struct kl_ssh_offer {
-    kl_ssh_string line; // the last one before its version: why it refuses, perhaps
+    kl_ssh_string line; // the last one with text before its version: why it refuses, perhaps
     bool spoke;         // its version is there
     bool listed;        // and its lists, each as "a,b,c":
     kl_ssh_string key_exchange;

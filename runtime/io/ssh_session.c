@@ -73,11 +73,13 @@ static void shut(kl_ssh_session *session, const kl_failure *failure)
         return;
     kl_ssh_state was = session->state;
     session->state = KL_SSH_CLOSED;
-    if (failure != NULL)
+    if (failure != NULL) {
         session->failure = *failure;
-    else
+        kl_ssh_proxy_explain(session, &session->failure);
+    } else {
         kl_failure_set(&session->failure, "cancelled", 0, "the connection to %s was closed",
                        session->name);
+    }
     if (session->dial != NULL)
         kl_dial_cancel(session->dial);
     session->dial = NULL;
@@ -91,6 +93,7 @@ static void shut(kl_ssh_session *session, const kl_failure *failure)
     session->polling = false;
     uv_close((uv_handle_t *)&session->timer, handle_closed);
     kl_ssh_wire_close(&session->wire);
+    kl_ssh_proxy_release(session);
     free_handle(session, was);
     kl_ssh_login_free(&session->login);
     kl_ssh_ready_fn ready = session->ready;
@@ -174,6 +177,8 @@ static void step(kl_ssh_session *session)
 {
     session->again = false;
     kl_ssh_wire_fill(&session->wire, uv_now(session->loop));
+    if (kl_ssh_proxy_is_ending(session))
+        return;
     if (session->state == KL_SSH_HANDSHAKE)
         step_handshake(session);
     else if (session->state == KL_SSH_LOGIN)
@@ -220,6 +225,9 @@ static void rearm(kl_ssh_session *session)
         if (session->keepalive_ms < due)
             due = session->keepalive_ms;
     }
+    bool ending = kl_ssh_proxy_is_ending(session);
+    if (ending && session->proxy_until_ms < due)
+        due = session->proxy_until_ms;
     uint64_t now = uv_now(session->loop);
     bool at_once = session->kicked || due <= now;
     session->kicked = false;
@@ -229,6 +237,8 @@ static void rearm(kl_ssh_session *session)
     int events = kl_ssh_wire_wants_input(&session->wire) ? UV_READABLE : 0;
     if (kl_ssh_wire_has_output(&session->wire))
         events |= UV_WRITABLE;
+    if (ending)
+        events = 0;
     if (events != session->events) // libuv takes two system calls for it
         uv_poll_start(&session->poll, events, on_poll);
     session->events = events;
@@ -253,7 +263,8 @@ static void pump(kl_ssh_session *session)
     bool more = kl_ssh_wire_withholds(&session->wire);
     if (session->again || more)
         session->kicked = true; // the next turn goes on
-    if (session->state != KL_SSH_CLOSED && session->wire.error != 0 && !more)
+    if (session->state != KL_SSH_CLOSED && session->wire.error != 0 && !more &&
+        !kl_ssh_proxy_is_ending(session))
         fail_call(session, LIBSSH2_ERROR_SOCKET_DISCONNECT, "the connection was lost");
     if (session->state != KL_SSH_CLOSED)
         rearm(session);
@@ -267,20 +278,15 @@ void kl_ssh_session_kick(kl_ssh_session *session)
         uv_timer_start(&session->timer, on_timer, 0, 0);
 }
 
-void kl_ssh_session_connected(kl_ssh_session *session, int fd, const kl_failure *failure)
+// Takes a connected socket. False, with the failure set: libssh2 cannot start on it.
+static bool attach(kl_ssh_session *session, int fd, kl_failure *out_failure)
 {
-    if (fd < 0) {
-        shut(session, failure);
-        return;
-    }
     bool made = kl_ssh_session_prepare(session);
     session->wire.fd = fd;
     if (!made || uv_poll_init(session->loop, &session->poll, fd) != 0) {
-        kl_failure problem;
-        kl_failure_set(&problem, "protocol", 0, "%s: libssh2 cannot start a session",
+        kl_failure_set(out_failure, "protocol", 0, "%s: libssh2 cannot start a session",
                        session->name);
-        shut(session, &problem);
-        return;
+        return false;
     }
     session->poll.data = session;
     session->handles++;
@@ -288,7 +294,17 @@ void kl_ssh_session_connected(kl_ssh_session *session, int fd, const kl_failure 
     kl_ssh_wire_attach(&session->wire, fd, session->handle);
     session->wire.received_ms = uv_now(session->loop);
     session->state = KL_SSH_HANDSHAKE;
-    if (kl_ssh_turn_is_spent(session))
+    return true;
+}
+
+void kl_ssh_session_connected(kl_ssh_session *session, int fd, const kl_failure *failure)
+{
+    kl_failure problem;
+    if (fd < 0)
+        shut(session, failure);
+    else if (!attach(session, fd, &problem))
+        shut(session, &problem);
+    else if (kl_ssh_turn_is_spent(session))
         kl_ssh_session_kick(session);
     else
         pump(session);
@@ -301,31 +317,25 @@ static void dialed(void *ctx, int fd, const kl_failure *failure)
     kl_ssh_session_connected(session, fd, failure);
 }
 
-static bool library_ready(void)
+// Sets out for the host. False, with `session->failure` set: it cannot.
+static bool set_out(kl_ssh_session *session, const kl_ssh_options *options)
 {
-    static int state = 1; // not tried yet
-    if (state == 1) {
-        state = libssh2_init(0);
-        kl_ssh_cipher_start();
+    if (options->proxy != NULL) {
+        int fd = kl_ssh_proxy_start(session, options);
+        session->kicked = true; // the key exchange begins at the next turn
+        return fd >= 0 && attach(session, fd, &session->failure);
     }
-    return state == 0;
-}
-
-static void copy_options(kl_ssh_session *session, const kl_ssh_options *options)
-{
-    session->keepalive = options->keepalive;
-    snprintf(session->name, sizeof session->name, "%s:%d", options->host, options->port);
-    snprintf(session->user, sizeof session->user, "%s", options->user);
-    for (size_t i = 0; i < options->key_count; i++)
-        session->login.keys[i] = kl_ssh_key_hold(options->keys[i]);
-    session->login.count = options->key_count;
+    if (options->via != NULL)
+        return kl_ssh_session_go_through(session, options);
+    session->dial = kl_dial_start(session->loop, options->host, options->port, dialed, session);
+    return true;
 }
 
 kl_ssh_session *kl_ssh_session_open(uv_loop_t *loop, const kl_ssh_options *options,
                                     kl_ssh_ready_fn ready, void *ctx, kl_failure *out_failure)
 {
     kl_buf types = {0};
-    if (!library_ready()) {
+    if (!kl_ssh_library_ready()) {
         kl_failure_set(out_failure, "protocol", 0, "libssh2 cannot be initialised");
         return NULL;
     }
@@ -341,15 +351,13 @@ kl_ssh_session *kl_ssh_session_open(uv_loop_t *loop, const kl_ssh_options *optio
     session->wire.fd = -1;
     session->ready = ready;
     session->ctx = ctx;
-    copy_options(session, options);
+    kl_ssh_session_copy(session, options);
     uv_timer_init(loop, &session->timer);
     session->timer.data = session;
     session->handles = 1;
     uv_update_time(loop);
     session->deadline_ms = uv_now(loop) + (uint64_t)(options->timeout * 1e3);
-    if (options->via == NULL) {
-        session->dial = kl_dial_start(loop, options->host, options->port, dialed, session);
-    } else if (!kl_ssh_session_go_through(session, options)) {
+    if (!set_out(session, options)) {
         *out_failure = session->failure;
         session->ready = NULL;
         shut(session, out_failure);

@@ -8,6 +8,7 @@
 #include <uv.h>
 
 #include "base/failure.h"
+#include "io/process.h"
 #include "io/ssh_key.h"
 #include "io/ssh_pin.h"
 
@@ -24,15 +25,19 @@ typedef struct kl_ssh_options {
     size_t key_count;        // 1 to KL_SSH_KEYS
     const kl_ssh_pins *pins; // the only host keys that are accepted
     kl_ssh_session *via;     // go through this one's host; NULL: dial. Must live on
-    double timeout;          // seconds from the first packet to the login
-    double keepalive;        // seconds between signs of life; after three without, it is lost
+    char *const *proxy;      // arguments of a program whose input and output are the connection to
+                             // the host; NULL: none
+    kl_process_family *family; // that the program belongs to
+    double timeout;            // seconds from the first packet to the login
+    double keepalive;          // seconds between signs of life; after three without, it is lost
 } kl_ssh_options;
 
 // Called once: NULL when logged in; else unreachable timeout host_key auth protocol unsupported,
 // and the session is closed.
 typedef void (*kl_ssh_ready_fn)(void *ctx, const kl_failure *failure);
 
-// Starts connecting. NULL and `out_failure` when the keys cannot work (invalid, unsupported).
+// Starts connecting. NULL and `out_failure` when the keys cannot work (invalid, unsupported), or
+// the proxy's program cannot start (not_found, denied).
 // Returns owned: one reference. Never calls `ready` before it returned.
 kl_ssh_session *kl_ssh_session_open(uv_loop_t *loop, const kl_ssh_options *options,
                                     kl_ssh_ready_fn ready, void *ctx, kl_failure *out_failure);

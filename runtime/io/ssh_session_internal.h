@@ -99,6 +99,9 @@ struct kl_ssh_session {
     kl_dial *dial;
     struct kl_ssh_relay *relay; // to its socket through another session, until that is open
     int relay_fd;               // the socket meanwhile
+    kl_process *proxy;          // the program that connects; NULL: none
+    char proxy_name[128];
+    uint64_t proxy_until_ms; // when a session whose connection ended no longer waits for its end
     LIBSSH2_SESSION *handle;
     kl_ssh_memory memory;
     kl_ssh_wire wire;
@@ -154,6 +157,10 @@ void kl_ssh_session_handshake_error(kl_ssh_session *session, kl_failure *out, in
 void kl_ssh_session_error(kl_ssh_session *session, kl_failure *out, int rc, const char *what);
 
 // ssh_start.c
+// Starts libssh2, once. False: it cannot.
+bool kl_ssh_library_ready(void);
+// Copies the names of the options, and takes references to their keys.
+void kl_ssh_session_copy(kl_ssh_session *session, const kl_ssh_options *options);
 // Makes libssh2's half, with kiln's preferences. False: it cannot.
 bool kl_ssh_session_prepare(kl_ssh_session *session);
 extern const char kl_ssh_key_exchanges[];
@@ -163,6 +170,17 @@ const char *kl_ssh_macs(void);
 // Has the host of `via` connect to ours; false with `session->failure` set when it cannot.
 bool kl_ssh_session_go_through(kl_ssh_session *session, const kl_ssh_options *options);
 void kl_ssh_session_stop_going(kl_ssh_session *session);
+
+// ssh_proxy.c
+// Starts the program of the options. Returns our end of the connection; -1 and `session->failure`
+// when it cannot start.
+int kl_ssh_proxy_start(kl_ssh_session *session, const kl_ssh_options *options);
+// Whether the connection has ended and the program may yet say why.
+bool kl_ssh_proxy_is_ending(kl_ssh_session *session);
+// Adds to a failure of the connection how the program ended and what it printed last.
+void kl_ssh_proxy_explain(const kl_ssh_session *session, kl_failure *failure);
+// Ends the program.
+void kl_ssh_proxy_release(kl_ssh_session *session);
 
 // ssh_listen.c
 // Moves every listening port on, and ends them all with the session.

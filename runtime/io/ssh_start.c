@@ -1,9 +1,11 @@
 // How a session starts: the way to its host, the algorithms that kiln prefers.
 #include "io/ssh_session_internal.h"
 
+#include "io/ssh_cipher.h"
 #include "io/ssh_relay.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -31,6 +33,26 @@ const char *kl_ssh_macs(void)
 {
     return kl_ssh_rsa_works() ? MACS ",hmac-sha2-256-etm@openssh.com,hmac-sha2-512-etm@openssh.com"
                               : MACS;
+}
+
+bool kl_ssh_library_ready(void)
+{
+    static int state = 1; // not tried yet
+    if (state == 1) {
+        state = libssh2_init(0);
+        kl_ssh_cipher_start();
+    }
+    return state == 0;
+}
+
+void kl_ssh_session_copy(kl_ssh_session *session, const kl_ssh_options *options)
+{
+    session->keepalive = options->keepalive;
+    snprintf(session->name, sizeof session->name, "%s:%d", options->host, options->port);
+    snprintf(session->user, sizeof session->user, "%s", options->user);
+    for (size_t i = 0; i < options->key_count; i++)
+        session->login.keys[i] = kl_ssh_key_hold(options->keys[i]);
+    session->login.count = options->key_count;
 }
 
 bool kl_ssh_session_prepare(kl_ssh_session *session)

@@ -22,6 +22,8 @@ local Session = {}
 ---  sent to it
 ---@field via? rt.ssh.Session go through its host, which makes the TCP connection to `host`; it must
 ---  stay open
+---@field proxy_command? string[] a program and its arguments, run without a shell, whose standard
+---  input and output are the connection to `host`; it is ended with the session
 ---@field timeout? number seconds to the end of the login (30)
 ---@field keepalive? number seconds between signs of life; three unanswered: unreachable (15)
 
@@ -58,7 +60,7 @@ function Key:close() end
 
 ---Connects and logs in.
 ---Errors: `unreachable`, `timeout`, `host_key`, `auth`, `locked`, `protocol`, `unsupported`,
----`invalid`.
+---`invalid`; `not_found`, `denied` (the proxy command cannot be started).
 ---@async
 ---@param opts rt.ssh.ConnectOptions
 ---@return rt.ssh.Session? session

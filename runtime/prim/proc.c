@@ -15,24 +15,6 @@
 #include <string.h>
 #include <unistd.h>
 
-#define FAMILY "rt.proc.family"
-
-static int family_gc(lua_State *L)
-{
-    kl_process_kill_at_exit(NULL);
-    kl_process_kill_family(lua_touserdata(L, 1));
-    return 0;
-}
-
-// One a Lua state, the first of this module's objects, so the last to be collected.
-static kl_process_family *family_of(lua_State *L)
-{
-    lua_getfield(L, LUA_REGISTRYINDEX, FAMILY);
-    kl_process_family *family = lua_touserdata(L, -1);
-    lua_pop(L, 1);
-    return family;
-}
-
 typedef struct run_op {
     kl_op op;
     kl_process *process; // NULL: did not start, or was cancelled
@@ -75,7 +57,7 @@ static int proc_run(lua_State *L)
     config.context = self;
     self->timeout_ms = config.timeout_ms;
     strncpy(self->program, config.argv[0], sizeof self->program - 1);
-    self->process = kl_process_start(kl_loop(L), family_of(L), &config, &self->failure);
+    self->process = kl_process_start(kl_loop(L), kl_proc_family(L), &config, &self->failure);
     if (self->process == NULL)
         kl_op_settle(&self->op);
     return kl_op_wait(L, &self->op);
@@ -228,7 +210,7 @@ static int proc_start(lua_State *L)
     self->timeout_ms = config.timeout_ms;
     strncpy(self->program, config.argv[0], sizeof self->program - 1);
     kl_failure failure;
-    self->process = kl_process_start(kl_loop(L), family_of(L), &config, &failure);
+    self->process = kl_process_start(kl_loop(L), kl_proc_family(L), &config, &failure);
     if (self->process == NULL)
         return kl_fail(L, &failure);
     self->pid = kl_process_pid(self->process);
@@ -350,14 +332,7 @@ static const luaL_Reg proc_functions[] = {{"run", proc_run},
 
 KL_PRIM(proc)
 {
-    kl_process_family *family = lua_newuserdatauv(L, sizeof *family, 0);
-    *family = (kl_process_family){0};
-    lua_createtable(L, 0, 1);
-    lua_pushcfunction(L, family_gc);
-    lua_setfield(L, -2, "__gc");
-    lua_setmetatable(L, -2);
-    lua_setfield(L, LUA_REGISTRYINDEX, FAMILY);
-    kl_process_kill_at_exit(family);
+    kl_proc_family(L);
     luaL_newlib(L, proc_functions);
     return 1;
 }

@@ -12,6 +12,11 @@ void kl_proc_config(lua_State *L, kl_process_config *out);
 int kl_proc_push(lua_State *L, const kl_process_result *result, const char *program,
                  uint64_t timeout_ms);
 
+// proc_family.c
+// The programs of a Lua state, which end with it. A module whose objects have programs calls this
+// when it is opened: what is made first is collected last. [-0, +0, e]
+kl_process_family *kl_proc_family(lua_State *L);
+
 // interrupts(status): proc_interrupts.c.
 int kl_proc_interrupts(lua_State *L);
 

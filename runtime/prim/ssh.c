@@ -6,7 +6,9 @@
 #include "bridge/opts.h"
 #include "bridge/own.h"
 #include "bridge/secret.h"
+#include "bridge/words.h"
 #include "prim/prims.h"
+#include "prim/proc.h"
 
 #include <string.h>
 
@@ -173,7 +175,22 @@ static void read_host_key(lua_State *L, kl_opts *opts, connect_options *out)
     lua_pop(L, 1);
 }
 
-// Leaves what the options borrow on the stack. [-0, +2, e]
+// Reads option 'proxy_command', a list of words. Leaves them on the stack. [-0, +(0|2), e]
+static void read_proxy(lua_State *L, kl_opts *opts, connect_options *out)
+{
+    if (!kl_opts_table(opts, "proxy_command")) {
+        lua_pop(L, 1);
+        return;
+    }
+    if (luaL_len(L, -1) == 0)
+        luaL_error(L, "option 'proxy_command' must be a list: a program and its arguments");
+    if (out->io.via != NULL)
+        luaL_error(L, "options 'proxy_command' and 'via' exclude each other");
+    out->io.proxy = kl_words_push(L, lua_gettop(L), "every word of 'proxy_command'");
+    out->io.family = kl_proc_family(L);
+}
+
+// Leaves what the options borrow on the stack. [-0, +n, e]
 static void read_options(lua_State *L, connect_options *out)
 {
     kl_opts opts;
@@ -190,6 +207,7 @@ static void read_options(lua_State *L, connect_options *out)
     if (!lua_isnil(L, -1))
         out->io.via = kl_ssh_check(L, -1); // the options keep it until the call is over
     lua_pop(L, 1);
+    read_proxy(L, &opts, out);
     read_key(L, &opts, out);
     read_host_key(L, &opts, out);
     out->io.timeout = kl_opts_number(&opts, "timeout", 30);
@@ -233,6 +251,7 @@ static const luaL_Reg ssh_functions[] = {{"connect", ssh_connect},
 
 KL_PRIM(ssh)
 {
+    kl_proc_family(L);
     luaL_newlib(L, ssh_functions);
     return 1;
 }

@@ -65,6 +65,9 @@ static void reads_refusal(void)
     kl_buf_puts(&bytes, "HTTP/1.1 400 Bad Request");
     kl_ssh_offer_read(&offer, &bytes);
     assert(!offer.spoke && kl_ssh_string_starts(offer.line, "HTTP/1.1 400"));
+    kl_buf_puts(&bytes, "\r\n\r\n");
+    kl_ssh_offer_read(&offer, &bytes);
+    assert(kl_ssh_string_is(offer.line, "HTTP/1.1 400 Bad Request"));
     kl_buf_free(&bytes);
 }
 

@@ -178,8 +178,9 @@ describe("kiln.ssh.connect, by the user's files,", function()
   it("refuses ProxyCommand with the line that gives it", function()
     config "  ProxyCommand nc %h %p\n"
     write("known_hosts", known "*")
-    assert.matches("config:5: ProxyCommand", raised("unsupported", options { key = server.key }), 1,
-      true)
+    local said = raised("unsupported", options { key = server.key })
+    assert.matches("config:5: ProxyCommand", said, 1, true)
+    assert.matches('proxy_command = { "nc", "%h", "%p" }', said, 1, true)
   end)
 
   it("tries the identity files in turn and says which ones it tried", function()

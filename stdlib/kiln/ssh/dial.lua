@@ -7,6 +7,7 @@ local rt_ssh = require "rt.ssh"
 local timer = require "rt.timer"
 local config = require "kiln.ssh.config"
 local config_jump = require "kiln.ssh.config_jump"
+local config_words = require "kiln.ssh.config_words"
 local error_ = require "kiln.error"
 local identity = require "kiln.ssh.identity"
 local known_hosts = require "kiln.ssh.known_hosts"
@@ -28,6 +29,10 @@ local dial = {}
 ---@field config? boolean|string the user's ssh_config, or a path: gives what is not given here,
 ---  also keys, agent and known_hosts (false)
 ---@field via? kiln.ssh.Session go through this host, as with ProxyJump; it must stay open
+---@field proxy_command? string[] a program and its arguments, run here without a shell; what it
+---  reads and writes is the connection, as with ssh's ProxyCommand. "%h", "%p", "%r" and "%n" stand
+---  for the host's address, its port, the user and the host as given, "%%" for "%". Instead of what
+---  ssh_config says of ProxyJump and ProxyCommand
 ---@field within? number seconds to go on trying (60)
 ---@field retry? string[] kinds that are tried again ({ "unreachable", "timeout" }); add "auth" for
 ---  a machine that accepts the key only late in its boot
@@ -41,11 +46,23 @@ local most_jumps = 16 -- then they go in a circle
 local known_options = {
   host = true, port = true, user = true, name = true, key = true, key_file = true,
   passphrase = true, agent = true, host_key = true, known_hosts = true, config = true,
-  within = true, retry = true, keepalive = true, via = true,
+  within = true, retry = true, keepalive = true, via = true, proxy_command = true,
 }
 
 local function usage(message, ...)
   error_.raise { kind = "usage", message = message:format(...) }
+end
+
+local function check_proxy(words)
+  local count, last = 0, 0
+  if type(words) == "table" then
+    for _ in pairs(words) do count = count + 1 end
+    while type(words[last + 1]) == "string" do last = last + 1 end
+  end
+  if last == 0 or last ~= count then
+    usage("ssh.connect: 'proxy_command' is a list of words, a program and its arguments: "
+      .. '{ "nc", "%%h", "%%p" }')
+  end
 end
 
 local function check_options(opts)
@@ -53,6 +70,10 @@ local function check_options(opts)
     if not known_options[key] then usage("ssh.connect: unknown option '%s'", key) end
   end
   if type(opts.host) ~= "string" then usage("ssh.connect needs 'host'") end
+  if opts.proxy_command ~= nil then
+    check_proxy(opts.proxy_command)
+    if opts.via then usage("ssh.connect: give 'proxy_command' or 'via', not both") end
+  end
   if opts.key == nil and opts.key_file == nil and not opts.agent and not opts.config then
     usage("ssh.connect needs 'key', 'key_file', 'agent' or 'config'")
   end
@@ -85,9 +106,12 @@ local function host_config(opts)
   local told = config.resolve(opts.host, {
     file = opts.config ~= true and opts.config or nil, user = opts.user, port = opts.port,
   })
-  if told.proxy_command then
+  if opts.proxy_command then
+    told.jumps = {}
+  elseif told.proxy_command then
     error_.raise { kind = "unsupported", message = ("%s: ProxyCommand is shell text, which kiln "
-      .. "does not run; use ProxyJump"):format(told.proxy_place) }
+      .. "does not run; use ProxyJump, or give its words to ssh.connect: proxy_command = "
+      .. '{ "nc", "%%h", "%%p" }'):format(told.proxy_place) }
   end
   for _, note in ipairs(told.notes) do warn_once(note) end
   return told
@@ -102,6 +126,24 @@ local function apart(opts)
   for key, value in pairs(opts) do out[key] = value end
   out.host, out.user, out.port = target.host, opts.user or target.user, opts.port or target.port
   return out
+end
+
+---The words of the proxy command with their tokens expanded, as ssh does (ssh_config(5), TOKENS).
+---A host or user that begins with "-" would be an option of the program, as for ssh.
+local function proxy_words(opts, told)
+  if not opts.proxy_command then return nil end
+  local tokens = { h = told.host, n = opts.host, r = told.user, p = tostring(told.port) }
+  for _, value in pairs(tokens) do
+    if value:find("^%-") then
+      error_.raise { kind = "invalid", host = told.host,
+        message = ("'%s' begins with '-': 'proxy_command' does not take it"):format(value) }
+    end
+  end
+  local words = {}
+  for index, word in ipairs(opts.proxy_command) do
+    words[index] = config_words.expand(word, tokens, "proxy_command")
+  end
+  return words
 end
 
 local function identities(opts, told)
@@ -242,6 +284,7 @@ function make(opts, through, depth)
   local deadline = timer.now() + within
   local told = host_config(opts)
   if through then told.jumps = {} end
+  local proxy = proxy_words(opts, told)
   local pins, found = host_keys(opts, told), identities(opts, told)
   local again = opts.retry or { "unreachable", "timeout" }
   local pause = first_pause
@@ -249,7 +292,7 @@ function make(opts, through, depth)
   local function arguments(keys)
     return {
       host = told.host, port = told.port, user = told.user, key = keys, host_key = pins,
-      keepalive = opts.keepalive, via = way:last() or through,
+      keepalive = opts.keepalive, via = way:last() or through, proxy_command = proxy,
       timeout = math.min(math.max(deadline - timer.now(), 0.1), attempt_seconds),
     }
   end
