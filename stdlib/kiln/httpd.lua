@@ -7,6 +7,7 @@ local rt_httpd = require "rt.httpd"
 local task = require "rt.task"
 local timer = require "rt.timer"
 local error_ = require "kiln.error"
+local trace = require "kiln.trace"
 
 local httpd = {}
 
@@ -144,12 +145,9 @@ end
 
 local function answer(self, request)
   local guarded <close> = request
-  local ok, err = xpcall(function() reply(self, guarded, self.handler(plain(guarded))) end,
-    function(err)
-      err = error_.from(err)
-      err.traceback = err.traceback or debug.traceback("", 2)
-      return err
-    end)
+  local ok, err = xpcall(function()
+    reply(self, guarded, self.handler(plain(guarded)))
+  end, trace.handler)
   -- A peer that left while it was written to is no fault of the handler.
   if ok or err.kind == "cancelled" or err.kind == "unreachable" and not guarded:is_open() then
     return

@@ -15,6 +15,7 @@ local error_ = require "kiln.error"
 local cancel_ = require "kiln.run.cancel"
 local scope = require "kiln.scope"
 local secret = require "kiln.secret"
+local trace = require "kiln.trace"
 
 local op = {}
 
@@ -37,12 +38,6 @@ local classes = { read = true, idempotent = true, adopt = true, once = true }
 ---@field ledger? boolean it is a creation that has a row in the ledger, by its token
 ---@field detail? fun(result: any): string? text for the step's line
 ---@field quiet? boolean not shown unless it fails
-
-local function with_traceback(err)
-  err = error_.from(err)
-  err.traceback = err.traceback or debug.traceback("", 2)
-  return err
-end
 
 ---Gives the key of the next operation of the running task: its path and ordinal.
 local function next_key(state)
@@ -169,7 +164,7 @@ local function perform(run, spec, key, row, prepared)
     end
     if in_doubt and spec.prepare then prepared = spec.prepare(operation.token) end
     return spec.perform(operation.token, in_doubt, prepared)
-  end, with_traceback)
+  end, trace.handler)
   if not ok then
     local known, doubt = xpcall(clean, error_.from, run, spec, token, result)
     if not known then result = doubt end
@@ -193,7 +188,7 @@ end
 local function begin(run, spec, key, digest, args)
   local ok, prepared = true, nil
   if spec.prepare then
-    ok, prepared = xpcall(spec.prepare, with_traceback, token_of(run, key, 0))
+    ok, prepared = xpcall(spec.prepare, trace.handler, token_of(run, key, 0))
     if not ok and error_.halts(prepared) then run:halt(prepared) end
   end
   intend(run, key, spec, digest, args)
@@ -327,7 +322,7 @@ function op.ensure(body, cleanup)
   local state = scope.state()
   local outer = state.ensured
   state.ensured = true
-  local result = table.pack(xpcall(body, with_traceback))
+  local result = table.pack(xpcall(body, trace.handler))
   state.ensured = outer
   local err = not result[1] and error_.from(result[2])
   if err and error_.halts(err) then error(err, 0) end

@@ -4,6 +4,7 @@ local task = require "rt.task"
 local error_ = require "kiln.error"
 local sandbox = require "kiln.sandbox"
 local scope = require "kiln.scope"
+local trace = require "kiln.trace"
 
 local recipe = {}
 
@@ -76,22 +77,9 @@ local function check_arg_specs(module, file)
   return args
 end
 
----Returns "app.lua:3: ", the innermost line of the recipe's files that is being run.
-local function line_of(names)
-  for level = 3, 200 do
-    local info = debug.getinfo(level, "Sl")
-    if not info then return "" end
-    local name = info.source:sub(2)
-    if names[name] and info.currentline > 0 then
-      return ("%s:%d: "):format(name, info.currentline)
-    end
-  end
-  return ""
-end
-
 ---Runs the recipe's text. It is called by gsub, where nothing can wait: what would touch the world
 ---without being an operation raises there.
-local function run_chunk(chunk, dir, names, ...)
+local function run_chunk(chunk, dir, ...)
   local state, words = scope.state(), table.pack(...)
   local outer = state.loading
   state.loading = { dir = dir }
@@ -100,13 +88,11 @@ local function run_chunk(chunk, dir, names, ...)
     ok, result = xpcall(chunk, function(err)
       err = error_.from(err)
       if err.message:find("cannot wait here: ", 1, true) then
-        err.kind, err.loading = "usage", true
+        err.kind = "usage"
         err.message = "a recipe cannot wait for anything while it loads; move this into a function "
           .. "that is run, such as deploy"
       end
-      if err.loading then err.message = line_of(names) .. err.message end
-      err.traceback = debug.traceback("", 2)
-      return err
+      return trace.handler(err)
     end, table.unpack(words, 1, words.n))
   end)
   state.loading = outer
@@ -122,16 +108,14 @@ end
 function recipe.load(file, sources, dir)
   dir = dir or file:match("^(.*)/[^/]*$") or "."
   local base = file:match("([^/]+)$")
-  local loading, names = true, {}
+  local loading = true
   local function read_source(path)
     -- A module that an entry loads while it runs may not have been loaded before the run stopped.
     if sources and (loading or sources[path]) then return sources[path] end
     return (fs.read(dir .. "/" .. path))
   end
   local function show(path)
-    local name = dir == "." and path or dir .. "/" .. path
-    names[name] = true
-    return name
+    return dir == "." and path or dir .. "/" .. path
   end
 
   local text = read_source(base)
@@ -142,7 +126,7 @@ function recipe.load(file, sources, dir)
   environment.sources[base] = text
   local chunk = environment:compile(text, base, show(base))
   task.current():stop_with(stopped)
-  local ok, module = run_chunk(chunk, dir, names, (base:gsub("%.lua$", "")), show(base))
+  local ok, module = run_chunk(chunk, dir, (base:gsub("%.lua$", "")), show(base))
   task.current():stop_with(nil)
   if not ok and error_.is(module, "stopped") then error(module, 0) end
   if not ok then

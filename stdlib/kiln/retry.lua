@@ -1,6 +1,7 @@
 ---Tries again: what fails for a reason that passes, with growing pauses, until a deadline.
 local timer = require "rt.timer"
 local error_ = require "kiln.error"
+local trace = require "kiln.trace"
 
 local retry = {}
 
@@ -56,7 +57,7 @@ function retry.call(body, opts)
   local pause, attempt = opts.pause or 0.2, 0
   while true do
     attempt = attempt + 1
-    local ok, result = xpcall(body, error_.from, attempt, math.max(deadline - timer.now(), 0))
+    local ok, result = xpcall(body, trace.handler, attempt, math.max(deadline - timer.now(), 0))
     if ok then return result end
     local wait = math.max(pause, tonumber(result.retry_after) or 0)
     if not error_.is(result, table.unpack(kinds)) or attempt == opts.attempts

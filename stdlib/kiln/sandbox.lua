@@ -10,6 +10,7 @@ local faces = require "kiln.engine.faces"
 local uses = require "kiln.image.uses"
 local op = require "kiln.op"
 local scope = require "kiln.scope"
+local trace = require "kiln.trace"
 
 local sandbox = {}
 
@@ -128,6 +129,13 @@ local function sandboxed_xpcall(body, handler, ...)
   end or handler, ...)
 end
 
+---A recipe that catches an error of kiln's can print which of its lines led to it.
+local function sandboxed_pcall(...)
+  if select("#", ...) == 0 then error("bad argument #1 to 'pcall' (value expected)", 2) end
+  local body = ...
+  return xpcall(body, trace.recipes_handler, select(2, ...))
+end
+
 ---Finalizers run at moments that no replay repeats, and nothing could end one that does not end.
 local function sandboxed_setmetatable(value, meta)
   if type(meta) == "table" and rawget(meta, "__gc") ~= nil then
@@ -166,7 +174,11 @@ function Environment:compile(text, path, shown)
   local chunk, err = load(text, "@" .. shown, "t", self.env)
   if not chunk then error_.raise { kind = "usage", message = err, syntax = true } end
   self.chunks["@" .. shown] = path
-  if text == host.source("recipes/" .. path:match("[^/]+$")) then own_recipes[chunk] = true end
+  if text == host.source("recipes/" .. path:match("[^/]+$")) then
+    own_recipes[chunk] = true
+  else
+    trace.know_file("@" .. shown, text)
+  end
   return chunk
 end
 
@@ -229,7 +241,7 @@ function sandbox.new(opts)
   local env = {
     _VERSION = _VERSION,
     assert = sandboxed_assert, error = sandboxed_error, ipairs = ipairs,
-    pcall = pcall, xpcall = sandboxed_xpcall,
+    pcall = sandboxed_pcall, xpcall = sandboxed_xpcall,
     rawequal = rawequal, rawget = rawget, rawlen = rawlen, rawset = rawset, select = select,
     setmetatable = sandboxed_setmetatable, tonumber = tonumber, tostring = tostring, type = type,
     next = fixed_next, pairs = fixed_pairs,

@@ -7,6 +7,7 @@ local task = require "rt.task"
 local timer = require "rt.timer"
 local error_ = require "kiln.error"
 local cancel = require "kiln.run.cancel"
+local trace = require "kiln.trace"
 
 local scope = {}
 
@@ -15,6 +16,8 @@ local scope = {}
 ---@field path string "/" for the first task
 ---@field children integer children started so far
 ---@field run? table the run this task belongs to
+---@field started_at? string the recipe's line that started it: "app.lua:12"
+---@field body? function what the task runs, as its recipe wrote it
 ---@field step? table the innermost display group
 ---@field cleanup? boolean what runs removes what a failure or a finished block leaves
 ---@field within_cleanup? boolean so did what started the task
@@ -46,7 +49,7 @@ end
 ---@param what string what would touch the world
 function scope.check_loaded(what)
   if not scope.state().loading then return end
-  error_.raise { kind = "usage", loading = true, message = ("%s would touch the world while the "
+  error_.raise { kind = "usage", message = ("%s would touch the world while the "
     .. "recipe loads; move it into a function that is run, such as deploy"):format(what) }
 end
 
@@ -115,10 +118,13 @@ local function decide(choice, index, err)
 end
 
 ---Makes the records of a block's tasks; those that the journal says were cancelled know it.
-local function states_of(parent, count, choice)
-  local states = {}
-  for index = 1, count do
+---@param each? function what every task runs, in place of the bodies
+local function states_of(parent, bodies, choice, each)
+  local states, started_at = {}, trace.find()
+  for index, body in ipairs(bodies) do
     states[index] = child_state(parent)
+    states[index].started_at = started_at
+    states[index].body = each or body
     states[index].doomed = parent.doomed or choice.replayed and choice.made ~= index or nil
   end
   return states
@@ -135,12 +141,6 @@ local function cancel_others(children, choice, halt)
     local state = records[other] or {}
     if other ~= task.current() and (not replayed or state.doomed) then cancel_task(other, halt) end
   end
-end
-
-local function caught(err)
-  err = error_.from(err)
-  err.traceback = err.traceback or debug.traceback("", 2)
-  return err
 end
 
 ---Joins every child; the first failure cancels the others. Returns the error that came first.
@@ -203,14 +203,14 @@ local function begin(what)
   return state
 end
 
-local function run_all(bodies, at_once)
+local function run_all(bodies, at_once, each)
   local parent = begin "scope.all"
   local choice = choice_of(parent)
-  local states = states_of(parent, #bodies, choice)
+  local states = states_of(parent, bodies, choice, each)
   local results, failures, children = {}, {}, nil
 
   local function guarded(index, body)
-    local ok, value = xpcall(body, caught)
+    local ok, value = xpcall(body, trace.handler)
     if ok then
       results[index] = value
       return
@@ -258,16 +258,16 @@ function scope.all(list, each, opts)
   local at_once = opts and opts.at_once
   assert(at_once == nil or (math.type(at_once) == "integer" and at_once >= 1),
     "at_once must be a whole number from 1")
-  return run_all(bodies, at_once)
+  return run_all(bodies, at_once, each)
 end
 
 ---Runs bodies until the first ends, or the one that the journal names.
 local function contest(parent, bodies, choice)
-  local states = states_of(parent, #bodies, choice)
+  local states = states_of(parent, bodies, choice)
   local children, failures, winner, halt = {}, {}, nil, nil
   for index, body in ipairs(bodies) do
     children[index] = start(states[index], function()
-      local ok, value = xpcall(body, caught)
+      local ok, value = xpcall(body, trace.handler)
       if halt then return end
       if not ok then value = error_.from(value) end
       if not ok and error_.halts(value) then
@@ -303,7 +303,7 @@ function scope.cleanup(body)
   local state = scope.state()
   local outer = state.cleanup
   state.cleanup = true
-  local ok, value = xpcall(body, caught)
+  local ok, value = xpcall(body, trace.handler)
   state.cleanup = outer
   return ok, value
 end

@@ -5,6 +5,7 @@
 local crypto = require "kiln.crypto"
 local error_ = require "kiln.error"
 local json = require "kiln.json"
+local trace = require "kiln.trace"
 local catalogue = require "providers.digitalocean.sim.catalogue"
 local droplet_actions = require "providers.digitalocean.sim.droplet_actions"
 local faults = require "providers.digitalocean.sim.faults"
@@ -143,9 +144,7 @@ end
 local function attempt(self, request, request_id)
   local ok, answer = xpcall(handle, function(err)
     if reply.is_refusal(err) then return err end
-    err = error_.from(err)
-    err.traceback = err.traceback or debug.traceback("", 2)
-    return err
+    return trace.handler(err)
   end, self, request)
   if ok then return answer end
   if reply.is_refusal(answer) then return reply.refused(answer, request_id) end

@@ -15,6 +15,17 @@ function failure.output(err)
   return table.move(lines, math.max(#lines - 4, 1), #lines, 1, {})
 end
 
+---Returns the calls that led to an error.
+---@param err table
+---@return string[] lines none for an error without a traceback
+function failure.traceback(err)
+  local lines = {}
+  for line in (err.traceback or ""):gmatch("[^\n]+") do
+    lines[#lines + 1] = "    " .. screen.line((line:gsub("^%s+", "  ")))
+  end
+  return lines
+end
+
 local function summary_of(outcome)
   local result = outcome.result
   if type(result) == "table" and type(result.summary) == "string" then return result.summary end
@@ -64,10 +75,13 @@ endings.stopped = function(outcome, id)
   return lines
 end
 
+local function what_failed(err)
+  return ("failed%s: %s"):format(err.step and " at " .. err.step or "", err.message)
+end
+
 endings.kept = function(outcome, id)
-  local err = outcome.error
   return {
-    ("failed%s: %s"):format(err.step and " at " .. err.step or "", err.message),
+    what_failed(outcome.error),
     ("  kept as it is · go on at the failed step: %s resume %s · undo: %s abort %s")
       :format(program(outcome), id, program(outcome), id),
     ("  see everything: %s show %s · %s log %s"):format(program(outcome), id, program(outcome), id),
@@ -82,15 +96,9 @@ endings.usage = function(outcome)
   return { "kiln: " .. outcome.error.message }
 end
 
-local function what_failed(err, verbose)
-  local lines = { ("failed%s: %s"):format(err.step and " at " .. err.step or "", err.message) }
-  if verbose and err.traceback then lines[#lines + 1] = err.traceback end
-  return lines
-end
-
-endings.rolled_back = function(outcome, id, verbose)
+endings.rolled_back = function(outcome, id)
   local err = outcome.error
-  local lines = err.undone_text and {} or what_failed(err, verbose)
+  local lines = { not err.undone_text and what_failed(err) or nil }
   lines[#lines + 1] = err.undone_text
     and ("rolled back: %s; what the attempt changed is undone"):format(err.undone_text)
     or outcome.stands and "rolled back: what kiln made is removed"
@@ -100,9 +108,9 @@ endings.rolled_back = function(outcome, id, verbose)
   return lines
 end
 
-endings.failed = function(outcome, id, verbose)
+endings.failed = function(outcome, id)
   local err = outcome.error
-  local lines = what_failed(err, verbose)
+  local lines = { what_failed(err) }
   if err.kept then lines[#lines + 1] = "  kept as it is, because of --on-error keep" end
   if id then
     lines[#lines + 1] = ("  see everything: %s show %s · %s log %s")
@@ -132,7 +140,11 @@ end
 ---@return string[] lines
 function failure.ending(outcome, verbose)
   local id = outcome.run and outcome.run:sub(1, 4)
-  local lines = endings[outcome.status](outcome, id, verbose)
+  local lines = endings[outcome.status](outcome, id)
+  if verbose and outcome.error then
+    local calls = failure.traceback(outcome.error)
+    table.move(calls, 1, #calls, #lines + 1, lines)
+  end
   if outcome.remains and outcome.status ~= "done" then
     for _, text in ipairs(remains.lines(outcome.remains)) do lines[#lines + 1] = "  " .. text end
   end

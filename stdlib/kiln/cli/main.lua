@@ -17,8 +17,14 @@ local function run_lua(argv)
     io.stderr:write("kiln lua: ", err, "\n")
     return 1
   end
-  local status = chunk(table.unpack(script))
-  return math.tointeger(status) or 0
+  local ok, status = xpcall(chunk, function(value)
+    if type(value) == "table" and value.message then return "kiln lua: " .. value.message end
+    return debug.traceback("kiln lua: " .. tostring(value), 2)
+  end, table.unpack(script))
+  if ok then return math.tointeger(status) or 0 end
+  if status == "not enough memory" then error(status, 0) end
+  io.stderr:write(status, "\n")
+  return 1
 end
 
 local function usage(message)
@@ -112,15 +118,11 @@ return function(argv)
     io.stdout:write("kiln ", host.version, "\n")
     return 0
   end
-  local error_ = require "kiln.error"
-  local ok, status = xpcall(dispatch, function(err)
-    err = error_.from(err)
-    err.traceback = err.traceback or debug.traceback("", 2)
-    return err
-  end, argv)
+  local trace = require "kiln.trace"
+  local ok, status = xpcall(dispatch, trace.handler, argv)
   if ok then return status end
   local screen, secret = require "kiln.cli.screen", require "kiln.secret"
-  if status.kind == "error" then -- a fault of kiln's own: with its traceback
+  if status.kind == "error" and not status.at then -- a fault of kiln's own: with its traceback
     error(screen.fields(secret.redact_fields(status)), 0)
   end
   screen.warn("kiln: " .. secret.redact(status.message))

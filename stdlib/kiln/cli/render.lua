@@ -215,6 +215,14 @@ shown["hint"] = function(self, event)
   print_line(self, "  ! " .. event.text)
 end
 
+shown["run.end"] = function(self, event)
+  local err = event.error
+  if not self.to_stdout or not err then return end -- else `finish` shows it
+  local status, step = event.status:gsub("_", " "), err.step and " at " .. err.step or ""
+  print_line(self, ("%s%s: %s"):format(status, step, err.message))
+  for _, text in ipairs(failure.traceback(err)) do print_line(self, text) end
+end
+
 local loud = { ["step.fail"] = true, note = true }
 
 ---Makes a display on standard error. With `json`, events go to standard output; with `to_stdout`,

@@ -89,6 +89,7 @@ function report.show(options)
     local err = json.decode(row.error, { bytes = "keep" })
     screen.print(("%s: %s"):format(err.kind, err.message))
     for _, line in ipairs(failure.output(err)) do say("    %s", line) end
+    for _, line in ipairs(failure.traceback(err)) do say("%s", line) end
   end
   for _, one in ipairs(left) do say("  made and still there: %s %s", one.kind, one.name) end
   if row.status == "stopped" or row.status == "kept" or row.status == "running" then

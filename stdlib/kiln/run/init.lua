@@ -16,6 +16,7 @@ local Run = require "kiln.run.object"
 local secret = require "kiln.secret"
 local secret_declared = require "kiln.secret_declared"
 local store_ = require "kiln.store"
+local trace = require "kiln.trace"
 
 local run = {}
 
@@ -73,8 +74,10 @@ end
 ---@return boolean ok, any result_or_error
 local function execute(self, entry)
   local body = task.spawn(function()
-    task.locals().scope = { path = "/", children = 0, run = self }
-    return entry(self, self.args)
+    task.locals().scope = { path = "/", children = 0, run = self, body = entry }
+    local ended = table.pack(xpcall(entry, trace.handler, self, self.args))
+    if not ended[1] then error(ended[2], 0) end
+    return table.unpack(ended, 2, ended.n)
   end)
   local stopped = error_.new {
     kind = "stopped", message = "the run was stopped; it can be resumed",
@@ -240,11 +243,7 @@ local function with_lease(self, loaded, entry, opts, begin)
 end
 
 local function guarded(body)
-  local ok, value = xpcall(body, function(err)
-    err = error_.from(err)
-    err.traceback = err.traceback or debug.traceback("", 2)
-    return err
-  end)
+  local ok, value = xpcall(body, trace.handler)
   if ok then return value end
   value = error_.from(value)
   if error_.is(value, "usage") then return outcome("usage", { error = value, seconds = 0 }) end

@@ -7,6 +7,7 @@ local project = require "kiln.project"
 local scope = require "kiln.scope"
 local secret = require "kiln.secret"
 local secret_declared = require "kiln.secret_declared"
+local trace = require "kiln.trace"
 
 ---@class kiln.Run
 ---@field id string 8 hexadecimal digits
@@ -22,12 +23,6 @@ local secret_declared = require "kiln.secret_declared"
 ---@field on_error "cleanup"|"keep"|"ask" what a failure leaves
 local Run = {}
 Run.__index = Run
-
-local function with_traceback(err)
-  err = error_.from(err)
-  err.traceback = err.traceback or debug.traceback("", 2)
-  return err
-end
 
 ---Keeps an event for `kiln log` and `kiln show`.
 ---@param event table see the command line's --json
@@ -206,7 +201,7 @@ function Run:step(spec)
   end
   tell("step.start", {})
   state.step = step
-  local result = table.pack(xpcall(spec.perform, with_traceback))
+  local result = table.pack(xpcall(spec.perform, trace.handler))
   state.step = outer
   if outer and step.touched then outer.touched = true end
   if not result[1] then
@@ -269,7 +264,7 @@ end
 ---@return any result
 function Run:transaction(body, opts)
   local undos = {}
-  local result = table.pack(xpcall(body, with_traceback, function(name, action, how)
+  local result = table.pack(xpcall(body, trace.handler, function(name, action, how)
     undos[#undos + 1] = { name = name, action = action, always = how and how.always }
   end))
   if result[1] then return table.unpack(result, 2, result.n) end
