@@ -29,6 +29,11 @@ end
 function app.tell(_, args)
   return http.post(args.url .. "slow", { json = {}, timeout = 60 }).status
 end
+
+---Tells; the answer is whatever the server thinks of.
+function app.report(_, args)
+  return http.post(args.url .. "report", { json = {}, timeout = 2 }).status
+end
 return app
 ]]
 
@@ -93,5 +98,35 @@ describe("kiln.http in a recipe", function()
     assert.equal(1, #server.seen)
     released = true
     repeat timer.sleep(0.05) until ended
+  end)
+
+  local function report(answer)
+    local server <close> = web.start(function(_, count) return answer(count) end)
+    local folder <close> = recipes.folder()
+    folder:write("app.lua", recipe)
+    local kept = folder:start("app.lua", { entry = "report", on_error = "keep",
+      args = { world = folder.dir .. "/world", url = server.url } })
+    assert.equal("kept", kept.status, kept.error and kept.error.message)
+    return kept, folder:continue("resume", kept.run), #server.seen
+  end
+
+  it("sends a POST again that was refused, when the run was kept and is resumed", function()
+    local kept, resumed, sent = report(function(count)
+      return { status = count == 1 and 500 or 200, body = "{}" }
+    end)
+    assert.matches("/report: answered 500", kept.error.message)
+    assert.equal("done", resumed.status, resumed.error and resumed.error.message)
+    assert.equal(2, sent)
+  end)
+
+  it("does not send a POST again that got no answer, though the run was kept", function()
+    local kept, resumed, sent = report(function()
+      timer.sleep(3)
+      return { status = 200, body = "{}" }
+    end)
+    assert.equal("timeout", kept.error.kind)
+    assert.equal("in_doubt", resumed.error.kind)
+    assert.matches("/report was cut off", resumed.error.message)
+    assert.equal(1, sent)
   end)
 end)

@@ -83,8 +83,13 @@ local function check_course(run, row, spec, digest, args, key)
   run:diverge(key, message, lines)
 end
 
-local function intend(run, key, spec, digest, args)
-  run.store:op_intent(run.id, key, secret.redact(spec.name), spec.class, digest, args)
+---Writes the intent. An operation that is tried again has a row already.
+local function intend(run, key, row, spec, digest, args)
+  if row then
+    run.store:op_begin_again(run.id, key)
+  else
+    run.store:op_intent(run.id, key, secret.redact(spec.name), spec.class, digest, args)
+  end
 end
 
 ---Notes what a failure would have to undo: whether the world was touched at all, and whether by
@@ -147,9 +152,10 @@ local function fail(run, spec, key, err, seconds)
 end
 
 ---Performs and records the outcome. A stop leaves the intent open for `resume` to settle.
+---@param in_doubt boolean the intent is of an earlier process
 ---@param prepared any what `prepare` rendered, where there was no intent yet
-local function perform(run, spec, key, row, prepared)
-  local state, in_doubt = scope.state(), row ~= nil
+local function perform(run, spec, key, row, in_doubt, prepared)
+  local state = scope.state()
   local token = token_of(run, key, row and row.attempt or 0)
   local operation = { key = key, token = token, name = spec.name }
   local started = timer.now()
@@ -183,17 +189,23 @@ local function perform(run, spec, key, row, prepared)
   fail(run, spec, key, result, seconds)
 end
 
----Begins an operation that the journal does not have: what it sends is rendered first. When that
----fails, the journal gets the failure as the outcome, so that a resumed run takes the same course.
-local function begin(run, spec, key, digest, args)
+---Begins an operation that the journal does not have, or another attempt: what it sends is rendered
+---first. When that fails, the journal gets the failure as the outcome, so that a resumed run takes
+---the same course.
+local function begin(run, spec, key, row, digest, args)
   local ok, prepared = true, nil
   if spec.prepare then
-    ok, prepared = xpcall(spec.prepare, trace.handler, token_of(run, key, 0))
-    if not ok and error_.halts(prepared) then run:halt(prepared) end
+    local token = token_of(run, key, row and row.attempt or 0)
+    ok, prepared = xpcall(spec.prepare, trace.handler, token)
   end
-  intend(run, key, spec, digest, args)
+  if not ok then
+    prepared = error_.from(prepared)
+    if error_.halts(prepared) then run:halt(prepared) end
+    prepared.effect = "none"
+  end
+  intend(run, key, row, spec, digest, args)
   if not ok then fail(run, spec, key, prepared, 0) end
-  return perform(run, spec, key, nil, prepared)
+  return perform(run, spec, key, row, false, prepared)
 end
 
 ---Returns the recorded outcome, or raises it.
@@ -230,8 +242,9 @@ end
 ---decision cancelled: what an interrupted one made is removed, or taken over so that it can be
 ---undone; then the recipe gets a `cancelled` error.
 local function cancel(run, spec, row, key, digest, args, err)
-  local token = row and token_of(run, key, row.attempt)
-  local look = row and (spec.unmake or spec.settle)
+  local began = row and row.state == "intent"
+  local token = began and token_of(run, key, row.attempt)
+  local look = began and (spec.unmake or spec.settle)
   local state = scope.state()
   local outer, doomed = state.operation, state.doomed
   state.operation = { key = key, token = token, name = spec.name }
@@ -240,7 +253,10 @@ local function cancel(run, spec, row, key, digest, args, err)
   state.operation = outer
   if not ok then stop_in_doubt(run, spec, found, err) end
   if spec.unmake then found = nil end
-  if not row then intend(run, key, spec, digest, args) end
+  if not began then
+    intend(run, key, row, spec, digest, args)
+    err.effect = "none"
+  end
   if found ~= nil and found ~= false then -- the next operation is the one to cancel
     run.abort_pending = run.abort_pending or err.abort
     state.doomed = doomed or state.cancelled
@@ -276,7 +292,7 @@ function op.call(spec)
   local row = run.store:op(run.id, key)
   if row then
     check_course(run, row, spec, digest, args, key)
-    if row.state ~= "intent" then
+    if row.state == "done" or row.state == "failed" then
       if row.state == "failed" and row.error:find('"kind":"cancelled"', 1, true) then
         state.doomed, state.due = nil, nil -- it was cancelled here: what follows is its cleanup
       end
@@ -293,8 +309,8 @@ function op.call(spec)
       message = "the run was aborted", abort = true })
   end
   scope.put_off()
-  if row then return perform(run, spec, key, row) end
-  return begin(run, spec, key, digest, args)
+  if row and row.state == "intent" then return perform(run, spec, key, row, true) end
+  return begin(run, spec, key, row, digest, args)
 end
 
 ---Cleans up. What fails there is open again in the journal: the run stops, a resume tries it again.

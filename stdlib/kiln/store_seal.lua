@@ -65,7 +65,8 @@ end
 function seal.check_op(row, path)
   local what = "operation " .. row.key .. " of run " .. row.run
   seal.check(row.seal, seal.intent(row), path, what)
-  local outcome = row.state ~= "intent"
+  local ended = row.state == "done" or row.state == "failed"
+  local outcome = ended
     and seal.outcome(row.run, row.key, row.state, row.result or row.error or "")
   seal.check(row.outcome_seal, outcome, path, "the outcome of " .. what)
 end
