@@ -64,7 +64,11 @@ describe(("a file of %d MB with holes"):format(megabytes), function()
     while sshd.output(("pgrep -f %s/[t]here"):format(dir)) ~= "" do -- it writes what had arrived
       timer.sleep(0.05)
     end
-    local left = tonumber(sshd.output(("stat -c %%s %s/there.kiln-part-*"):format(dir)))
+    local part = assert(fs.glob(dir .. "/there.kiln-part-*"))[1]
+    local left = fs.stat(part).size
+    if left > size then -- several channels wrote: how much is whole stands behind the file's end
+      left = tonumber(sshd.output("tail -n 1 " .. part))
+    end
     local session <close> = assert(ssh.connect(server:options()))
     local done = assert(transfer.upload(session, options))
     assert.equal(left, done.resumed)

@@ -32,13 +32,7 @@ describe("rt.transfer's download", function()
     session:close()
     server:stop()
   end)
-  before_each(function() -- both sides are this machine
-    here, there = server.dir .. "/here", server.dir .. "/there"
-    fs.remove(here, { recursive = true })
-    fs.remove(there, { recursive = true })
-    assert(fs.mkdir(here))
-    assert(fs.mkdir(there))
-  end)
+  before_each(function() here, there = server:sides() end)
 
   local function names()
     return table.concat(assert(fs.list(here)), " ")
@@ -178,7 +172,13 @@ describe("rt.transfer's download", function()
         port = proxy.ports["cut down 6000000"] }))
       fails("unreachable", get { by = own, resume = true })
       assert.is_true(fs.read(here .. "/f") ~= bytes)
-      return here .. "/" .. assert(names():match("f%.kiln%-part%-%x+"))
+      local part = here .. "/" .. assert(names():match("f%.kiln%-part%-%x+"))
+      local open = ("ls -l /proc/%d/fd | grep -F %s"):format(proc.info().pid, part)
+      for _ = 1, 500 do -- a write that had begun ends
+        if sshd.output(open) == "" then break end
+        timer.sleep(0.01)
+      end
+      return part
     end
     local had = fs.stat(interrupt()).size
     assert.is_true(had > 1000000 and had < 6000000)

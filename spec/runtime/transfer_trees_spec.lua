@@ -18,13 +18,7 @@ describe("a tree that travels", function()
     session:close()
     server:stop()
   end)
-  before_each(function() -- both sides are this machine
-    here, there = server.dir .. "/here", server.dir .. "/there"
-    fs.remove(here, { recursive = true })
-    fs.remove(there, { recursive = true })
-    assert(fs.mkdir(here))
-    assert(fs.mkdir(there))
-  end)
+  before_each(function() here, there = server:sides() end)
 
   local function names(path)
     return table.concat(assert(fs.list(path)), " ")

@@ -171,7 +171,7 @@ describe("rt.transfer's upload over a long way", function()
     local server <close> = host(([[ForceCommand PATH=%s:$PATH; eval "$SSH_ORIGINAL_COMMAND"]])
       :format(tools))
     local far <close> = delay_proxy.start(server.port, 40)
-    for port, expected in pairs { [far.port] = "-d\n-1\n", [server.port] = "" } do
+    local function packed(port)
       fs.remove(tools .. "/packed")
       for _, path in ipairs { "/there/t", "/there/back" } do
         fs.remove(dir .. path, { recursive = true })
@@ -183,7 +183,14 @@ describe("rt.transfer's upload over a long way", function()
       for _, path in ipairs { "/there/t", "/there/back" } do
         assert.equal("", sshd.output(("diff -r %s %s%s"):format(tree, dir, path)))
       end
-      assert.equal(expected, fs.read(tools .. "/packed") or "")
+      return fs.read(tools .. "/packed") or ""
     end
+    assert.equal("-d\n-1\n", packed(far.port))
+    local near -- what answers late because it is busy looks far: not each time
+    for _ = 1, 10 do
+      near = packed(server.port)
+      if near == "" then break end
+    end
+    assert.equal("", near)
   end)
 end)

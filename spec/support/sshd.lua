@@ -1,5 +1,6 @@
 ---A private sshd on loopback for a spec: its own keys, configuration and log in a directory of its
 ---own, a free port, stopped by its pid.
+local fs = require "rt.fs"
 local timer = require "rt.timer"
 
 local sshd = {}
@@ -37,6 +38,23 @@ function sshd.output(command)
   local text = pipe:read("a")
   pipe:close()
   return (text:gsub("%s+$", ""))
+end
+
+---Makes the folders `here` and `there` in the server's directory, empty: both sides of a transfer
+---are this machine. The server's process of an ended transfer may still write there for a moment.
+---@async
+---@return string here, string there
+function Sshd:sides()
+  for _, path in ipairs { self.dir .. "/here", self.dir .. "/there" } do
+    sshd.output("chmod -R u+rwx " .. path .. " 2>/dev/null")
+    for _ = 1, 500 do
+      fs.remove(path, { recursive = true })
+      if not fs.stat(path) then break end
+      timer.sleep(0.01)
+    end
+    assert(fs.mkdir(path))
+  end
+  return self.dir .. "/here", self.dir .. "/there"
 end
 
 ---Makes a key pair in the server's directory.
