@@ -1,9 +1,11 @@
 local sshd = require "spec.support.sshd"
 local error_ = require "kiln.error"
 local fs = require "rt.fs"
+local rt_ssh = require "rt.ssh"
 local scope = require "kiln.scope"
 local ssh = require "kiln.ssh"
 local timer = require "rt.timer"
+local virtual = require "spec.support.virtual"
 
 describe("kiln.ssh", function()
   local server
@@ -59,6 +61,30 @@ describe("kiln.ssh", function()
     assert.equal("there\n", results[1])
     assert.is_true(timer.now() - started >= 0.4)
   end)
+
+  it("asks a port that refuses again after a tenth of the time that passed, a busy host less often",
+    function()
+      local connect, times = rt_ssh.connect, {}
+      local _ <close> = virtual()
+      local _ <close> = setmetatable({}, { __close = function() rt_ssh.connect = connect end })
+      local function attempts(code)
+        times = {}
+        rt_ssh.connect = function()
+          times[#times + 1] = timer.now()
+          return nil, { kind = "unreachable", message = "no", code = code }
+        end
+        raised("unreachable", ssh.connect, options(server, { within = 30 }))
+        return #times
+      end
+      local busy = attempts(104) -- ECONNRESET
+      assert.is_true(attempts(111) > busy + 15, busy)
+      for index = 2, #times do
+        local passed = times[index - 1] - times[1]
+        assert.is_true(times[index] - times[index - 1] <= 1.3 * math.max(0.1, passed / 10) + 0.05,
+          ("attempt %d came %g s after one at %g s"):format(index,
+            times[index] - times[index - 1], passed))
+      end
+    end)
 
   it("raises unreachable with the machine, the time and the last reason", function()
     local gone <close> = sshd.start()

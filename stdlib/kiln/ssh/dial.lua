@@ -40,6 +40,7 @@ local dial = {}
 
 local attempt_seconds = 15
 local first_pause, longest_pause = 0.1, 1
+local refused = 111 -- ECONNREFUSED, errno(3)
 local most_keys = 32 -- rt.ssh's; hosts hang up after six
 local most_jumps = 16 -- then they go in a circle
 
@@ -202,11 +203,18 @@ local function give_up(opts, told, err, within)
   error(err, 0)
 end
 
----Waits a little longer each time, and each caller a little differently, so that many who were
----refused together (MaxStartups) do not come back together.
+---Waits before the next attempt. Each caller waits a little differently, so that many whose
+---connections sshd dropped together (MaxStartups) do not come back together.
 local function back_off(pause)
   timer.sleep(pause * (0.75 + crypto.random(1):byte() / 510))
-  return math.min(pause * 1.5, longest_pause)
+end
+
+---Returns the pause after an attempt that failed. A port that refuses has no sshd behind it yet: a
+---host that boots is found within a tenth of the time that its boot took. Other failures may mean
+---that the host is busy: the pause grows faster.
+local function next_pause(pause, err, waited)
+  local longer = err.code == refused and math.max(first_pause, waited / 10) or pause * 1.5
+  return math.min(longer, longest_pause)
 end
 
 ---Logs in with the keys that are open; if the host takes none, with those that it takes a
@@ -281,7 +289,8 @@ end
 ---@return kiln.ssh.Made
 function make(opts, through, depth)
   local within = opts.within or 60
-  local deadline = timer.now() + within
+  local started = timer.now()
+  local deadline = started + within
   local told = host_config(opts)
   if through then told.jumps = {} end
   local proxy = proxy_words(opts, told)
@@ -310,7 +319,8 @@ function make(opts, through, depth)
     if timer.now() + pause >= deadline or not error_.is(err, table.unpack(again)) then
       give_up(opts, told, err, within)
     end
-    pause = back_off(pause)
+    back_off(pause)
+    pause = next_pause(pause, err, timer.now() - started)
   end
 end
 
