@@ -61,18 +61,41 @@ local function emit(run, spec, kind, key, fields)
   run:emit(fields)
 end
 
+local asking_seconds = 65 -- a command that a secret comes from may take a minute
+
+---Puts the secrets back into a value of the journal. One that this process does not know yet was
+---asked for by another task before the value was written: that task asks for it again, so it is
+---waited for. When nobody asks, the run stops where it is.
+local function unsealed(run, value)
+  local state, deadline = scope.state(), timer.now() + asking_seconds
+  local replaying = state.replaying
+  while true do
+    local ok, result = xpcall(secret.unseal, error_.from, value)
+    if ok or not result.unknown_secret then state.replaying = replaying end
+    if ok then return result end
+    if not result.unknown_secret then error(result, 0) end
+    state.replaying = true -- a cancel meanwhile waits until the recipe has the outcome
+    if state.path == "/" or timer.now() >= deadline then
+      run:halt(error_.new { kind = "stopped", message = result.message .. "; resume with the "
+        .. "recipe and the secrets that the run began with, and look who wrote .kiln" })
+    end
+    timer.sleep(0.02)
+  end
+end
+
 ---Tells whether arguments differ only in which secrets were known when they were written down.
-local function same_unsealed(kept, args)
+local function same_unsealed(run, kept, args)
   if not kept:find("\\u0001", 1, true) and not secret.knows_any() then return false end
-  local ok, unsealed = pcall(secret.unseal, json.decode(kept, BYTES))
-  return ok and json.encode(secret.seal(unsealed), BYTES)
+  local ok, open = xpcall(unsealed, error_.from, run, json.decode(kept, BYTES))
+  if not ok and error_.halts(open) then error(open, 0) end
+  return ok and json.encode(secret.seal(open), BYTES)
     == json.encode(secret.seal(args or {}), BYTES)
 end
 
 ---Refuses a journal that does not match the recipe's course.
 local function check_course(run, row, spec, digest, args, key)
   local named = row.name == spec.name or row.name == secret.redact(spec.name)
-  if named and (row.digest == digest or same_unsealed(row.args, spec.args)) then return end
+  if named and (row.digest == digest or same_unsealed(run, row.args, spec.args)) then return end
   local message, lines
   if not named then
     message = ("the journal has '%s', the recipe now asks for '%s'"):format(row.name, spec.name)
@@ -219,7 +242,7 @@ local function recorded(run, spec, row, key)
   end
   note_standing(run, spec)
   local result = json.decode(row.result, BYTES).value
-  if row.result:find("\\u0001", 1, true) then result = secret.unseal(result) end
+  if row.result:find("\\u0001", 1, true) then result = unsealed(run, result) end
   if result == json.null then result = nil end
   emit(run, spec, "op.done", key,
     { replayed = true, seconds = 0, detail = spec.detail and spec.detail(result) })

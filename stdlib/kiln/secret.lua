@@ -262,26 +262,22 @@ function secret.seal(value)
   return map_texts(value, seal_text, seal_secret)
 end
 
----Finds the secret of a reference, loading it from its source when nobody asked for it yet.
-local function entry_of(source)
-  local entry = secret_known.of_source(source)
-  if entry then return entry end
-  local kind, rest = source:match("^(%l+) (.*)$")
-  local value
-  if kind == "env" then value = secret.from_env(rest) end
-  if kind == "file" then value = secret.from_file(rest) end
-  if kind == "command" then value = secret.from_command(json.decode(rest)) end
-  return value and secret_known.of_value(crypto.reveal(value))
+---Raises `not_found` for a secret that this process has not asked for. A journal may name any
+---variable, file or command: only what the recipe itself asks for is read or run.
+local function raise_unknown(source)
+  local from = source:find("^value ") and "" or " from " .. source
+  error_.raise { kind = "not_found", unknown_secret = true,
+    message = ("the journal has a secret%s that the recipe does not ask for: nothing was read or "
+      .. "run to get it"):format(from) }
 end
 
 local function resolve(source, form, from, to)
   source = source:gsub("%%(%x%x)", function(hex) return string.char(tonumber(hex, 16)) end)
-  local entry = entry_of(source)
-  local text = entry and (form == "value" and entry.value or entry.forms[form])
+  local entry = secret_known.of_source(source) or raise_unknown(source)
+  local text = form == "value" and entry.value or entry.forms[form]
   if not text then
-    error_.raise { kind = "not_found", message = entry
-      and ("the secret from %s has another shape than when the journal was written"):format(source)
-      or "the journal refers to a secret that this run has not got" }
+    error_.raise { kind = "not_found", message =
+      ("the secret from %s has another shape than when the journal was written"):format(source) }
   end
   return text:sub(tonumber(from) or 1, tonumber(to) or -1)
 end
@@ -311,8 +307,8 @@ local function unseal_text(text)
   return table.concat(out)
 end
 
----Puts the secrets back that `seal` took out. Raises `not_found` when one cannot be had again.
----@async
+---Puts the secrets back that `seal` took out. Raises `not_found` for one that this process does not
+---know, with `unknown_secret` where nobody has asked for it yet.
 ---@generic T
 ---@param value T
 ---@return T

@@ -8,7 +8,8 @@ local MASK = "<secret>"
 
 ---@class kiln.secret.Known a value, and every text that gives it away
 ---@field value string
----@field source? string where it comes from, and comes from again in a resumed run: "env NAME"
+---@field source? string where it comes from first, and again in a resumed run: "env NAME"
+---@field sources table<string, boolean> every place that it came from
 ---@field forms table<string, string> form's name -> text
 ---@type table<string, kiln.secret.Known>
 local known = {} -- by the value's digest
@@ -28,7 +29,7 @@ function secret_known.remember(value, source)
   local digest = crypto.sha256(text)
   local entry = known[digest]
   if not entry then
-    entry = { value = text, forms = forms.of(text) }
+    entry = { value = text, forms = forms.of(text), sources = {} }
     known[digest] = entry
     for _, name in ipairs(forms.names(entry.forms)) do
       local form = entry.forms[name]
@@ -42,6 +43,7 @@ function secret_known.remember(value, source)
     end
   end
   entry.source = entry.source or source
+  if source then entry.sources[source] = true end
   return type(value) == "string" and crypto.secret(value) or value
 end
 
@@ -134,20 +136,24 @@ function secret_known.of_value(text)
   return known[crypto.sha256(text)]
 end
 
+local function digest_of(entry)
+  return "value " .. crypto.sha256("kiln.secret\0" .. entry.value)
+end
+
 ---Names where a secret comes from; one without a source is named by its digest.
 ---@param entry kiln.secret.Known
 ---@return string
 function secret_known.source(entry)
-  return entry.source or "value " .. crypto.sha256("kiln.secret\0" .. entry.value)
+  return entry.source or digest_of(entry)
 end
 
----Finds a secret by what `source` names it.
+---Finds a secret by what `source` named it, in this process or in one before.
 ---@param source string
 ---@return kiln.secret.Known?
 function secret_known.of_source(source)
+  local by_digest = source:find("^value ") ~= nil
   for _, entry in pairs(known) do
-    if entry.source == source then return entry end
-    if not entry.source and secret_known.source(entry) == source then return entry end
+    if entry.sources[source] or by_digest and digest_of(entry) == source then return entry end
   end
 end
 
