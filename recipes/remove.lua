@@ -80,7 +80,8 @@ local function sort_left(run, spec)
   for _, row in ipairs(remains.of_service(run.store, run.service, run.env)) do
     local here = row.provider == run.cloud.name
     local image = row.kind == "image" and (row.state == "live" or not spec.images)
-    table.insert((image or not here) and stays or should_go, row)
+    local may_stay = image or row.kind == "database" or not here
+    table.insert(may_stay and stays or should_go, row)
   end
   return should_go, stays
 end

@@ -113,12 +113,16 @@ end
 ---@async
 ---@param rows { id: string }[]
 ---@param kind string "droplet", "floatingip", "loadbalancer", "dbaas"
-function Project:adopt(rows, kind)
-  if not self.name or #rows == 0 then return end
+---@param opts? { leaves: boolean? } they are in a project that they have to leave: without one of
+---  the user's they go to the default project (false)
+function Project:adopt(rows, kind, opts)
+  local leaves = opts and opts.leaves
+  if not self.name and not leaves or #rows == 0 then return end
   local resources = json.array {}
   for index, row in ipairs(rows) do resources[index] = ("do:%s:%s"):format(kind, row.id) end
   local ok, err = xpcall(function()
-    self.api:serial("POST", ("/v2/projects/%s/resources"):format(self:find()),
+    local project = self.name and self:find() or "default"
+    self.api:serial("POST", ("/v2/projects/%s/resources"):format(project),
       { resources = resources }, { safe = true })
   end, error_.from)
   if ok then return end

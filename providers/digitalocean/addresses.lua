@@ -1,8 +1,10 @@
 ---Reserved IPs as floating addresses. They have neither name nor tag of their own: a tag of the
----account, `kiln-address:<name>:<ip>`, remembers which name one has.
+---account, `kiln-address:<name>:<ip>…`, remembers which name one has, whose it is, and the token of
+---its creation. Before it has this tag, a mark tells it from others' (marks.lua).
 local error_ = require "kiln.error"
 local ticker = require "kiln.ticker"
 local create = require "providers.digitalocean.create"
+local marks = require "providers.digitalocean.marks"
 local naming = require "providers.digitalocean.naming"
 
 local addresses = {}
@@ -11,6 +13,7 @@ local function row_of(reserved, known)
   local droplet = type(reserved.droplet) == "table" and reserved.droplet or nil
   return {
     id = reserved.ip, ip = reserved.ip, name = known and known.name, tags = known and known.tags,
+    token = known and known.token,
     target = droplet and tostring(droplet.id),
     region = type(reserved.region) == "table" and reserved.region.slug or nil,
   }
@@ -72,49 +75,90 @@ function addresses.known(self)
   return ips
 end
 
----Finds the one address that nobody has named, that points nowhere, and that was not known.
-local function newcomer(self, known)
-  local by_ip, before = names(self), {}
-  for _, ip in ipairs(known) do before[ip] = true end
-  local found
+---Refuses to go on where an address without a mark may be that of a creation whose answer is lost:
+---nobody can tell whether one that appeared meanwhile is another's. Raises `in_doubt`.
+local function check_newcomers(self, spec)
+  local by_ip, before, ips = names(self), {}, {}
+  for _, ip in ipairs(spec.known or {}) do before[ip] = true end
   for _, reserved in ipairs(self.api:list("/v2/reserved_ips", "reserved_ips")) do
     local row = row_of(reserved)
     if not before[row.ip] and not by_ip[row.ip] and not row.target
       and row.region == self.options.region then
-      if found then
-        error_.raise { kind = "exists", message = ("two new reserved IPs appeared, %s and %s, and "
-          .. "only one is kiln's: release the one that is nobody's, then go on"):format(found.ip,
-          row.ip) }
-      end
-      found = row
+      ips[#ips + 1] = row.ip
     end
   end
-  return found
+  if #ips == 0 then return end
+  error_.raise { kind = "in_doubt", effect = "maybe", message = ("address %s: whether a reserved "
+    .. "IP was made for it is not known; it may be %s, which appeared meanwhile and has no name, "
+    .. "or that is somebody else's: release it if it is nobody's, or point it to what needs it, "
+    .. "then go on"):format(spec.name, table.concat(ips, " or ")) }
+end
+
+---Makes the reserved IP, or takes the one that an earlier attempt made under the mark.
+local function reserve(self, spec, mark)
+  local function find()
+    if not mark then return check_newcomers(self, spec) end
+    local reserved = marks.reserved(self, mark)[1]
+    return reserved and row_of(reserved)
+  end
+  local there = (mark or spec.in_doubt) and find()
+  return there or create(self.api, {
+    path = "/v2/reserved_ips", body = { region = self.options.region, project_id = mark },
+    read = function(answer) return row_of(answer.reserved_ip) end, find = find,
+  })
 end
 
 ---Makes an address; one of that name is taken as it is.
 ---@async
 ---@param self kiln.digitalocean.Driver
----@param spec { name: string, token: string?, known: string[]?, settle: boolean?, tags: table? }
----  ips that were there before; whether an earlier attempt may have made it (false); whose it is
+---@param spec { name: string, token: string?, known: string[]?, in_doubt: boolean?,
+---  tags: table? } ips that were there before; whether an earlier process may have made it (false);
+---  whose it is
 ---@return table address
 function addresses.create(self, spec)
-  local there = addresses.find(self, spec.name)
-  if there then return there end
-  local known = spec.known or addresses.known(self)
-  local row = spec.settle and newcomer(self, known) or create(self.api, {
-    path = "/v2/reserved_ips", body = { region = self.options.region },
-    read = function(answer) return row_of(answer.reserved_ip) end,
-    find = function() return newcomer(self, known) end,
-  })
-  row.name, row.tags, row.region = spec.name, spec.tags, nil
+  local token = spec.token or "kl-address-" .. spec.name
+  local row = addresses.find(self, spec.name)
+  if row and row.token ~= token then return row end
+  local find_mark = row and marks.find or marks.take
+  local mark = find_mark(self, token)
+  row = row or reserve(self, {
+    name = spec.name, known = spec.known or addresses.known(self), in_doubt = spec.in_doubt,
+  }, mark)
+  row.name, row.tags, row.token, row.region = spec.name, spec.tags, token, nil
   local ok, err = xpcall(function()
-    self.tags:make(naming.address_tag(spec.name, row.ip, spec.tags))
-    self.project:adopt({ row }, "floatingip")
+    self.tags:make(naming.address_tag(spec.name, row.ip, spec.tags, token))
+    if mark then marks.remove(self, mark, row.ip) else self.project:adopt({ row }, "floatingip") end
   end, error_.from)
   if ok then return row end
   err.effect = "maybe" -- whatever the last request did: the address is there
   error(err, 0)
+end
+
+---Removes what a creation left that failed or was interrupted. Raises `in_doubt` where an address
+---may be of this creation and nobody can tell.
+---@async
+---@param self kiln.digitalocean.Driver
+---@param spec { name: string, token: string, known: string[]? } as `create` had it
+---@return boolean there whether anything was there
+function addresses.discard(self, spec)
+  local there = false
+  for _, row in ipairs(addresses.list(self)) do
+    if row.token == spec.token then
+      addresses.destroy(self, row.id)
+      there = true
+    end
+  end
+  local mark = marks.find(self, spec.token)
+  if mark then marks.remove(self, mark) end
+  if mark or there then return true end
+  local ok, err = xpcall(check_newcomers, error_.from, self, spec)
+  if ok then return false end
+  if not error_.is(err, "in_doubt") then error(err, 0) end
+  -- Where projects may be made, the creation had a mark before it asked for an address.
+  mark = marks.take(self, spec.token)
+  if not mark then error(err, 0) end
+  marks.remove(self, mark)
+  return false
 end
 
 local function reserved_ip(self, id)

@@ -116,6 +116,7 @@ Driver.addresses = addresses.list
 Driver.address = addresses.find
 Driver.known_addresses = addresses.known
 Driver.create_address = addresses.create
+Driver.discard_address = addresses.discard
 Driver.assign_address = addresses.assign
 Driver.destroy_address = addresses.destroy
 

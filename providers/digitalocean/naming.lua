@@ -74,25 +74,27 @@ function naming.read(list, name)
   return tags, token
 end
 
-local labels = { "kiln_project", "kiln_env", "kiln_service" } -- of an address, in their order
+local labels = { "kiln_project", "kiln_env", "kiln_service", "token" } -- of an address, in order
 
 ---Gives the tag that remembers which name a reserved IP has, and whose it is: those have neither
 ---names nor tags of their own.
 ---@param name string
 ---@param ip string
 ---@param tags? table<string, string> whose it is
+---@param token string of its creation
 ---@return string
-function naming.address_tag(name, ip, tags)
+function naming.address_tag(name, ip, tags, token)
   local parts = { naming.escape(name), (ip:gsub("%.", "-")) }
-  if tags and tags.kiln_project then
-    for _, label in ipairs(labels) do parts[#parts + 1] = naming.escape(tags[label] or "") end
+  for _, label in ipairs(labels) do
+    local value = label == "token" and token or tags and tags[label]
+    parts[#parts + 1] = naming.escape(value or "")
   end
   return tag("kiln-address", table.unpack(parts))
 end
 
 ---Reads such a tag.
 ---@param text string
----@return { name: string, ip: string, tags: table<string, string>, tag: string }?
+---@return { name: string, ip: string, tags: table<string, string>, token: string?, tag: string }?
 function naming.read_address(text)
   local name, ip, rest = text:match("^kiln%-address:([^:]*):([%d%-]+)(.*)$")
   if not name or rest ~= "" and rest:sub(1, 1) ~= ":" then return nil end
@@ -101,7 +103,11 @@ function naming.read_address(text)
     at = at + 1
     if labels[at] and value ~= "" then tags[labels[at]] = naming.unescape(value) end
   end
-  return { name = naming.unescape(name), ip = (ip:gsub("%-", ".")), tags = tags, tag = text }
+  local token = tags.token -- an older kiln wrote none
+  tags.token = nil
+  return {
+    name = naming.unescape(name), ip = (ip:gsub("%-", ".")), tags = tags, token = token, tag = text,
+  }
 end
 
 local piece = 110 -- bytes of data in a tag; two characters each

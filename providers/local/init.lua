@@ -328,6 +328,16 @@ function Driver:create_address(spec)
   return address_by_id(self, addresses.create(self.site, spec.name, spec.token, spec.tags))
 end
 
+---Removes what a creation left that failed or was interrupted.
+---@async
+---@param spec { name: string, token: string }
+---@return boolean there whether anything was there
+function Driver:discard_address(spec)
+  local row = first(self:addresses(), function(one) return one.token == spec.token end)
+  if row then addresses.destroy(self.site, row.id) end
+  return row ~= nil
+end
+
 ---Points an address to a machine, or to none. Established connections stay where they are.
 ---Raises `not_found`.
 ---@async

@@ -126,7 +126,8 @@ end
 function Cloud:state(store)
   self.sim:catch_up()
   local world = self.sim.world
-  local out = { droplets = {}, images = {}, addresses = {}, releases = {}, ledger = {} }
+  local out = { droplets = {}, images = {}, addresses = {}, projects = {}, releases = {},
+    ledger = {} }
   for _, row in ipairs(world.droplets:list(function(one) return not one.dying end)) do
     local files = self.guests:of(row).files
     table.insert(out.droplets, ("%s %s %s"):format(row.name, row.status,
@@ -138,6 +139,9 @@ function Cloud:state(store)
   for _, row in ipairs(world.reserved_ips:list()) do
     local droplet = row.droplet_id and world.droplets:get(row.droplet_id)
     table.insert(out.addresses, "app -> " .. (droplet and droplet.name or "none"))
+  end
+  for _, row in ipairs(world.projects:list(function(one) return not one.is_default end)) do
+    table.insert(out.projects, row.name)
   end
   for _, row in ipairs(store:releases()) do
     table.insert(out.releases, row.version .. " " .. row.state)

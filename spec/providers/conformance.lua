@@ -227,6 +227,21 @@ local function conformance(name, make_driver, opts)
       driver:destroy_address(made.id)
     end)
 
+    it("removes what the creation of a floating address left, and no other's", function()
+      if not driver.capabilities.addresses then
+        pending "this cloud has no floating addresses"
+        return
+      end
+      local kept = driver:create_address { name = "kept", token = "kl-spec-kept" }
+      driver:create_address { name = "spec", token = "kl-spec-a" }
+      assert.is_true(driver:discard_address { name = "spec", token = "kl-spec-a" })
+      assert.is_nil(driver:address "spec")
+      assert.is_false(driver:discard_address { name = "spec", token = "kl-spec-a" })
+      assert.is_false(driver:discard_address { name = "kept", token = "kl-spec-b" })
+      assert.equal(kept.ip, driver:address("kept").ip)
+      driver:destroy_address(kept.id)
+    end)
+
     it("leaves nothing", function()
       assert.same({}, driver:machines { tag = "kiln_spec" })
       assert.same(images_before, ids_of(driver:images()))

@@ -24,6 +24,8 @@ local gc = {}
 ---@field release? integer the release that ends with it
 ---@field scope? string the lock of that release's service
 ---@field row? table the driver's
+---@field intent? boolean it was asked for, and nobody knows the end
+---@field key? string of the operation that asked for it
 
 ---@class kiln.gc.Found
 ---@field garbage kiln.gc.Row[]
@@ -171,15 +173,22 @@ local function ledger_of(store, driver)
   return by_token, by_id
 end
 
----What the ledger has and the cloud has not.
+---What the ledger has and the cloud has not, as far as it can be seen. A load balancer is found by
+---its name alone: one that was asked for and one that is there of that name may be the same.
 local function add_vanished(found, driver, left, context)
   for token, row in pairs(left) do
     local run = run_of(context.store, row.run, context.runs)
-    if row.state ~= "gone" and not (run and open_states[run.status]) and row.kind ~= "database" then
-      table.insert(found.garbage, { kind = row.kind, name = row.name, provider = driver.name,
-        token = token, run = row.run, created = row.created,
-        why = row.state == "intent" and "asked for, and not in the cloud"
-          or "in the ledger, but not in the cloud" })
+    local over = not (run and open_states[run.status])
+    if row.state ~= "gone" and over and row.kind ~= "database" then
+      local intent = row.state == "intent"
+      local there = intent and context.balancers[row.kind .. " " .. row.name]
+      table.insert(there and found.undecided or found.garbage, {
+        kind = row.kind, name = row.name, provider = driver.name, token = token, run = row.run,
+        created = row.created, intent = intent, key = row.key,
+        why = there and "asked for, and one of that name is there: remove it if nothing needs it"
+          or intent and "asked for, and not known to be there"
+          or "in the ledger, but not in the cloud",
+      })
     end
   end
 end
@@ -196,12 +205,13 @@ function gc.find(store, driver, project)
   local needs, over = needed(store, timer.time())
   local context = {
     store = store, project = project, runs = {}, machines = machines, needs = needs, over = over,
-    used = in_use(driver, machines),
+    used = in_use(driver, machines), balancers = {},
   }
   local left, by_id = ledger_of(store, driver)
   local found = { garbage = {}, open = {}, lost = {}, unlabelled = {}, undecided = {}, others = {} }
   for _, one in ipairs(seen) do
     local row = one.row
+    if one.kind == "balancer" then context.balancers["balancer " .. row.name] = true end
     local known = row.token and left[row.token] or by_id[one.kind .. " " .. row.id]
     local list, why, more
     if known then
@@ -242,13 +252,24 @@ local function refuse_target(driver, row)
   end
 end
 
+---Removes what the creation of an address left that no run will finish. Raises `in_doubt` where an
+---address may be of it and nobody can tell.
+---@return boolean there
+local function discard(store, driver, row)
+  local op = row.run and store:op(row.run, row.key)
+  return driver:discard_address {
+    name = row.name, token = row.token, known = op and json.decode(op.args).known,
+  }
+end
+
 ---Removes one row of `garbage`, with its host key here; one that the cloud does not have, from the
 ---ledger. A release that it ends is retired under its service's lock. Raises `locked`, `exists`
----when a front leads to it by now, and what the cloud raises.
+---when a front leads to it by now, `in_doubt`, and what the cloud raises.
 ---@async
 ---@param store kiln.Store
 ---@param driver table
 ---@param row kiln.gc.Row
+---@return boolean there whether the cloud had it
 function gc.remove(store, driver, row)
   refuse_target(driver, row)
   if row.release then
@@ -259,9 +280,15 @@ function gc.remove(store, driver, row)
     store:release_state(row.release, "retired")
     store:lease_release()
   end
-  if row.id then destroy[row.kind](driver, row.id) end
+  local there = row.id ~= nil
+  if there then
+    destroy[row.kind](driver, row.id)
+  elseif row.intent and row.kind == "address" then
+    there = discard(store, driver, row)
+  end
   store:ledger_gone(row.token)
   if row.kind == "machine" then machine_keys.forget(store.folder, row.token) end
+  return there
 end
 
 ---Removes the host keys of machines that are gone, which an older kiln left.

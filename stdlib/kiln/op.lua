@@ -131,12 +131,14 @@ local function note_standing(run, spec, err)
   table.insert(run.stands, secret.redact(spec.name))
 end
 
----Stops the run with an operation in doubt: its intent stays open, and a resume settles it.
+---Stops the run with an operation in doubt: its intent stays open, and a resume settles it. What
+---nobody will know another time either is raised, unless the user can see to it.
 ---@param why kiln.Error why nobody knows
 ---@param err kiln.Error what happened before
 local function stop_in_doubt(run, spec, why, err)
   if error_.halts(why) then run:halt(why) end
-  if not error_.may_pass(why) then error(why, 0) end
+  local by_hand = spec.ledger and error_.is(why, "in_doubt")
+  if not by_hand and not error_.may_pass(why) then error(why, 0) end
   local more = why.message ~= err.message and "; " .. why.message or ""
   run:halt(error_.new { kind = "stopped",
     message = ("%s: %s%s; whether it took effect is not known yet"):format(spec.name, err.message,
@@ -151,8 +153,11 @@ local function clean(run, spec, token, err)
     local ok, why = scope.cleanup(function() spec.unmake(token) end)
     if not ok then stop_in_doubt(run, spec, why, err) end
     return
-  elseif error_.is(err, "cancelled") then
-    return -- the ledger has the intent
+  elseif error_.is(err, "cancelled") and spec.settle then
+    local ok, found = scope.cleanup(function() return spec.settle(token) end)
+    if not ok then stop_in_doubt(run, spec, found, err) end
+    if found == nil then run.store:ledger_gone(token) end
+    return
   elseif err.effect == "none" or error_.is(err, "limit", "unsupported", "usage") then
     run.store:ledger_gone(token)
     return
@@ -274,8 +279,15 @@ local function cancel(run, spec, row, key, digest, args, err)
   state.doomed, state.due = nil, nil
   local ok, found = scope.cleanup(function() return look and look(token) end)
   state.operation = outer
-  if not ok then stop_in_doubt(run, spec, found, err) end
-  if spec.unmake then found = nil end
+  if not ok then
+    local known, doubt = xpcall(stop_in_doubt, error_.from, run, spec, found, err)
+    if not known then fail(run, spec, key, doubt, 0) end
+  end
+  if spec.unmake then
+    found = nil
+  elseif spec.ledger and began and found == nil then
+    run.store:ledger_gone(token)
+  end
   if not began then
     intend(run, key, row, spec, digest, args)
     err.effect = "none"

@@ -15,7 +15,7 @@
 ---  power_off(id, { told = })  destroy_machine(id)  find_base(name)  base_image(name, progress)
 ---  snapshot{…}  find_image{ name = | token = }  images()  destroy_image(id)
 ---  targets() -> the machine ids that any front leads to, whoever made it
----  with `addresses`: address(name)  create_address{…}  addresses()
+---  with `addresses`: address(name)  create_address{…}  discard_address{…}  addresses()
 ---  assign_address(id, machine_id|nil)  destroy_address(id)
 ---  with `connections`: connections(address_id, machine_id)
 ---  with `load_balancers`: balancers()  balancer(name)  create_balancer{…}

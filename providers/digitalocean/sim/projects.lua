@@ -43,11 +43,33 @@ local function show(project)
   }
 end
 
-local function existing(world, request)
-  local project = request.id == "default" and projects.default(world)
-    or world.projects:get(request.id)
+---Gives a project, or answers 404.
+---@param world kiln.do.sim.World
+---@param id string or "default"
+---@return table project
+function projects.existing(world, id)
+  local project = id == "default" and projects.default(world) or world.projects:get(id)
   if not project then reply.not_found() end
   return project
+end
+
+local function existing(world, request)
+  return projects.existing(world, request.id)
+end
+
+---Puts a resource into a project, out of the one that it was in.
+---@param world kiln.do.sim.World
+---@param project table
+---@param urn string
+function projects.put(world, project, urn)
+  for _, other in ipairs(world.projects.rows) do other.urns[urn] = nil end
+  if not project.is_default then project.urns[urn] = true end
+end
+
+---Tells whether a URN names something that is there, seen or not.
+local function is_there(world, urn)
+  local kind, id = urn:match("^do:(%w+):(.+)$")
+  return kinds[kind] ~= nil and world[kinds[kind]]:get(id) ~= nil
 end
 
 ---Reads the fields of a project; a PATCH leaves out what stays.
@@ -80,8 +102,10 @@ local function remove(world, request)
   local project = existing(world, request)
   if project.is_default then reply.refuse(412, "precondition_failed",
     "cannot delete the default project") end
-  if next(project.urns) then
-    reply.refuse(412, "precondition_failed", "cannot delete a project with resources")
+  for urn in pairs(project.urns) do
+    if is_there(world, urn) then
+      reply.refuse(412, "precondition_failed", "cannot delete a project with resources")
+    end
   end
   world.projects:remove(project.id)
   return reply.none()
@@ -110,14 +134,11 @@ end
 local function assign(world, request)
   local project, shown = existing(world, request), json.array {}
   for _, urn in ipairs(input.texts(request.body, "resources")) do
-    local kind, id = urn:match("^do:(%w+):(.+)$")
-    if not kind then reply.unprocessable("%s is no URN", urn) end
-    local there = kinds[kind] and world[kinds[kind]]:get(id)
+    if not urn:find("^do:%w+:.+$") then reply.unprocessable("%s is no URN", urn) end
     local status = "not_found"
-    if there then
+    if is_there(world, urn) then
       status = project.urns[urn] and "already_assigned" or "assigned"
-      for _, other in ipairs(world.projects.rows) do other.urns[urn] = nil end
-      if not project.is_default then project.urns[urn] = true end
+      projects.put(world, project, urn)
     end
     shown[#shown + 1] = resource(world, request, urn, status)
   end

@@ -113,7 +113,10 @@ local function create(world, request, family)
     if not region or not region.available then reply.unprocessable("region is invalid") end
   end
   check_limits(world)
+  local project = body.project_id and not droplet
+    and projects.existing(world, input.text(body, "project_id"))
   local address, links = new_address(world, region), {}
+  if project then projects.put(world, project, "do:floatingip:" .. address.id) end
   if droplet then
     local action = move(world, family, address, droplet)
     links.actions = json.array { actions.link(request, action, "assign_ip") }

@@ -51,12 +51,12 @@ end
 local function remove_all(store, drivers, rows)
   local failed = 0
   for _, row in ipairs(rows) do
-    local ok, err = xpcall(gc.remove, error_.from, store, drivers[row.provider], row)
+    local ok, result = xpcall(gc.remove, error_.from, store, drivers[row.provider], row)
     if ok then
-      say("  ✓ %s %s %s", row.kind, row.name, row.id and "removed" or "is out of the ledger")
+      say("  ✓ %s %s %s", row.kind, row.name, result and "removed" or "was not there: forgotten")
     else
       failed = failed + 1
-      say("  ✗ %s %s: %s", row.kind, row.name, err.message)
+      say("  ✗ %s %s: %s", row.kind, row.name, result.message)
     end
   end
   return failed

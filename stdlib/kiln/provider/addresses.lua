@@ -37,26 +37,30 @@ local function forget(self, name)
   end
 end
 
+---Makes an address under the operation's token; what a failed creation left is removed.
 local function make(self, name, known)
-  local store, run = self.run.store, self.run
-  local function create(token, settle)
-    local tags = run:labels { kiln_service = run.name }
-    forget(self, name)
-    store:ledger_intent {
-      run = run.id, key = scope.state().operation.key, provider = self.name,
-      kind = "address", name = name, token = token, service = run.service,
-    }
-    local made = self.driver:create_address {
-      name = name, token = token, known = known, settle = settle, tags = tags,
-    }
-    store:ledger_live(token, made.id, json.encode(made))
-    return made
-  end
+  local store, run, driver = self.run.store, self.run, self.driver
   return op.call {
-    name = "address " .. name, class = "adopt", args = { name = name }, quiet = true, ledger = true,
+    name = "address " .. name, class = "adopt", args = { name = name, known = known },
+    quiet = true, ledger = true,
     prepare = function() run:labels() end, -- makes the project's id where there is none
-    perform = function(token) return create(token, false) end,
-    settle = function(token) return create(token, true) end,
+    perform = function(token, in_doubt)
+      local tags = run:labels { kiln_service = run.name }
+      forget(self, name)
+      store:ledger_intent {
+        run = run.id, key = scope.state().operation.key, provider = self.name,
+        kind = "address", name = name, token = token, service = run.service,
+      }
+      local made = driver:create_address {
+        name = name, token = token, known = known, in_doubt = in_doubt, tags = tags,
+      }
+      store:ledger_live(token, made.id, json.encode(made))
+      return made
+    end,
+    unmake = function(token)
+      driver:discard_address { name = name, token = token, known = known }
+      store:ledger_gone(token)
+    end,
   }
 end
 

@@ -15,15 +15,13 @@ local balancers = {}
 local Balancer = {}
 Balancer.__index = Balancer
 
+---Makes a load balancer. One is found by its name alone, so one of that name is the service's: what
+---a failed or interrupted creation made stays for later runs.
 local function make(self, name, spec)
-  local store, run = self.run.store, self.run
-  local function create(token)
-    local made = self.driver:create_balancer {
-      name = name, token = token, port = spec.port, target_port = spec.target_port,
-      health = spec.health, count = spec.count,
-    }
-    store:ledger_live(token, made.id, json.encode(made))
-    return made
+  local store, run, driver = self.run.store, self.run, self.driver
+  local function note(token, row)
+    store:ledger_live(token, row.id, json.encode(row))
+    return row
   end
   return op.call {
     name = "balancer " .. name, class = "adopt", args = { name = name }, quiet = true,
@@ -33,9 +31,15 @@ local function make(self, name, spec)
         run = run.id, key = scope.state().operation.key, provider = self.name,
         kind = "balancer", name = name, token = token, service = run.service,
       }
-      return create(token)
+      return note(token, driver:create_balancer {
+        name = name, token = token, port = spec.port, target_port = spec.target_port,
+        health = spec.health, count = spec.count,
+      })
     end,
-    settle = create,
+    unmake = function(token)
+      local row = driver:balancer(name)
+      if row then note(token, row) else store:ledger_gone(token) end
+    end,
   }
 end
 

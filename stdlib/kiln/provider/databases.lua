@@ -1,7 +1,9 @@
 ---Databases outlive every release: looked up, made when told to, never replaced or destroyed.
+local json = require "rt.json"
 local error_ = require "kiln.error"
 local op = require "kiln.op"
 local owner = require "kiln.provider.owner"
+local scope = require "kiln.scope"
 
 local databases = {}
 
@@ -27,6 +29,31 @@ local function check_owner(self, row, spec)
     owner.text(self.run, holder), self.run.env, self.run.name, row.name) }
 end
 
+---Makes a database; one of that name is taken as it is. It stays whatever becomes of the run.
+local function make(self, name, spec)
+  local store, run, driver = self.run.store, self.run, self.driver
+  local function note(token, row)
+    if row then store:ledger_live(token, row.id, json.encode { id = row.id, name = name }) end
+    return row
+  end
+  return op.call {
+    name = "database " .. name, class = "adopt", args = { name = name, engine = spec.engine },
+    quiet = true, ledger = true,
+    prepare = function() run:labels() end, -- makes the project's id where there is none
+    perform = function(token)
+      store:ledger_intent {
+        run = run.id, key = scope.state().operation.key, provider = self.name,
+        kind = "database", name = name, token = token, service = run.service,
+      }
+      return note(token, driver:create_database {
+        name = name, token = token, engine = spec.engine, version = spec.version,
+        size = spec.size, nodes = spec.nodes, tags = run:labels { kiln_service = run.name },
+      })
+    end,
+    settle = function(token) return note(token, driver:database(name)) end,
+  }
+end
+
 local function row_of(self, name, spec)
   local there = op.call {
     name = "look up database " .. name, class = "read", args = { name = name }, quiet = true,
@@ -41,17 +68,7 @@ local function row_of(self, name, spec)
     error_.raise { kind = "not_found", message = ("cloud '%s' has no database '%s'; kiln makes it "
       .. "when the recipe says database(\"%s\", { create = true })"):format(self.name, name, name) }
   end
-  local function make(token)
-    return self.driver:create_database {
-      name = name, token = token, engine = spec.engine, version = spec.version, size = spec.size,
-      nodes = spec.nodes, tags = self.run:labels { kiln_service = self.run.name },
-    }
-  end
-  return op.call {
-    name = "database " .. name, class = "adopt", args = { name = name, engine = spec.engine },
-    prepare = function() self.run:labels() end, -- makes the project's id where there is none
-    quiet = true, perform = make, settle = make, -- one of that name is taken as it is
-  }
+  return make(self, name, spec)
 end
 
 ---Looks a database up by name and waits until it is online; makes it when told to. Other stages can
