@@ -1,8 +1,9 @@
 // The wire format of SSH.
 #include "io/ssh_blob.h"
 
+#include "io/base64.h"
+
 #include <openssl/bn.h>
-#include <openssl/evp.h>
 #include <string.h>
 
 kl_ssh_reader kl_ssh_reader_of(const void *data, size_t length)
@@ -95,14 +96,6 @@ void kl_ssh_put_mpint(kl_buf *out, const BIGNUM *number)
 bool kl_ssh_base64(kl_buf *out, const char *text)
 {
     size_t length = strcspn(text, " \t\r\n");
-    if (length == 0 || length % 4 != 0 || length > 16384)
-        return false;
-    kl_buf_reserve(out, length);
-    int bytes = EVP_DecodeBlock((unsigned char *)out->data, (const unsigned char *)text,
-                                (int)length); // counts the padding as zeros
-    if (bytes < 0)
-        return false;
-    size_t padding = (size_t)(text[length - 1] == '=') + (size_t)(text[length - 2] == '=');
-    out->length = (size_t)bytes - padding;
-    return true;
+    out->length = 0;
+    return length > 0 && length <= 16384 && kl_base64_decode(out, text, length);
 }

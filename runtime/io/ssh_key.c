@@ -2,6 +2,7 @@
 #include "io/ssh_key_internal.h"
 
 #include "base/ending.h"
+#include "io/base64.h"
 #include "io/ssh_pin.h"
 
 #include <libssh2.h>
@@ -147,9 +148,7 @@ void kl_ssh_key_line(kl_buf *out, const void *blob, size_t length)
     kl_ssh_string type = kl_ssh_take_string(&reader);
     kl_buf_append(out, type.data, type.length);
     kl_buf_append(out, " ", 1);
-    kl_buf_reserve(out, length / 3 * 4 + 8);
-    out->length +=
-        (size_t)EVP_EncodeBlock((unsigned char *)out->data + out->length, blob, (int)length);
+    kl_base64_encode(out, blob, length);
 }
 
 kl_ssh_key *kl_ssh_key_read(const char *text, size_t length, const char *passphrase,

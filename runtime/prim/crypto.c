@@ -6,7 +6,9 @@
 #include "bridge/fail.h"
 #include "bridge/op.h"
 #include "bridge/opts.h"
+#include "bridge/scratch.h"
 #include "bridge/secret.h"
+#include "io/base64.h"
 #include "io/sha256.h"
 
 #include <errno.h>
@@ -217,18 +219,10 @@ static int crypto_unbase64(lua_State *L)
 {
     size_t length;
     const char *text = luaL_checklstring(L, 1, &length);
-    luaL_argcheck(L, length <= INT_MAX / 2, 1, "too long");
-    luaL_Buffer out;
-    char *bytes = luaL_buffinitsize(L, &out, length / 4 * 3 + 3);
-    int size = length % 4 == 0 ? EVP_DecodeBlock((unsigned char *)bytes,
-                                                 (const unsigned char *)text, (int)length)
-                               : -1;
-    if (size < 0)
+    kl_buf *bytes = kl_scratch(L);
+    if (!kl_base64_decode(bytes, text, length))
         return kl_fail_as(L, "invalid", "not base64");
-    size_t padding = 0; // EVP_DecodeBlock counts the padding as bytes
-    while (padding < 2 && padding < length && text[length - 1 - padding] == '=')
-        padding++;
-    luaL_pushresultsize(&out, (size_t)size - padding);
+    kl_scratch_push(L, bytes);
     return 1;
 }
 

@@ -4,7 +4,9 @@
 #include "base/buf.h"
 #include "bridge/fail.h"
 #include "bridge/opts.h"
+#include "bridge/scratch.h"
 #include "bridge/secret.h"
+#include "io/base64.h"
 
 #include <assert.h>
 #include <lauxlib.h>
@@ -134,16 +136,12 @@ int kl_crypto_fingerprint(lua_State *L)
     const char *line = luaL_checkstring(L, 1);
     const char *start = strchr(line, ' ');
     size_t length = start != NULL ? strcspn(start + 1, " \n") : 0;
-    unsigned char blob[4096], digest[EVP_MAX_MD_SIZE], text[64];
-    int size = length > 0 && length % 4 == 0 && length < 5000
-                   ? EVP_DecodeBlock(blob, (const unsigned char *)start + 1, (int)length)
-                   : -1;
-    if (size < 0)
+    unsigned char digest[EVP_MAX_MD_SIZE], text[64];
+    kl_buf *blob = kl_scratch(L);
+    if (length == 0 || !kl_base64_decode(blob, start + 1, length))
         return kl_fail_as(L, "invalid", "not a public key line: %.40s", line);
-    for (size_t i = length; i > 0 && start[i] == '='; i--)
-        size--;
     unsigned int digest_size;
-    EVP_Digest(blob, (size_t)size, digest, &digest_size, EVP_sha256(), NULL);
+    EVP_Digest(blob->data, blob->length, digest, &digest_size, EVP_sha256(), NULL);
     EVP_EncodeBlock(text, digest, (int)digest_size);
     text[43] = '\0'; // without the padding
     lua_pushfstring(L, "SHA256:%s", text);

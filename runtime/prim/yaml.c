@@ -10,6 +10,7 @@
 #include "bridge/own.h"
 #include "bridge/scratch.h"
 #include "bridge/values.h"
+#include "io/base64.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -73,15 +74,50 @@ static yaml_scalar_style_t style_of(const char *text, size_t length)
     }
 }
 
-static void put_scalar(encoder *self, const char *text, size_t length, yaml_scalar_style_t style)
+static void put_tagged(encoder *self, const char *tag, const char *text, size_t length,
+                       yaml_scalar_style_t style)
 {
     yaml_event_t event;
-    if (kl_utf8_check(text, length) != length)
-        refuse(self, "a string that is not valid UTF-8");
-    if (!yaml_scalar_event_initialize(&event, NULL, NULL, (const yaml_char_t *)text, (int)length, 1,
-                                      1, style))
+    if (!yaml_scalar_event_initialize(&event, NULL, (const yaml_char_t *)tag,
+                                      (const yaml_char_t *)text, (int)length, tag == NULL,
+                                      tag == NULL, style))
         refuse(self, "out of memory");
     emit(self, &event);
+}
+
+static void put_scalar(encoder *self, const char *text, size_t length, yaml_scalar_style_t style)
+{
+    if (kl_utf8_check(text, length) != length)
+        refuse(self, "a name that is not valid UTF-8");
+    put_tagged(self, NULL, text, length, style);
+}
+
+// In lines of 76 characters, as PyYAML writes it.
+static void put_binary(encoder *self, const char *bytes, size_t length)
+{
+    if (length > OUTPUT_LIMIT)
+        refuse(self, "too long");
+    kl_buf *text = kl_scratch(self->L), *lines = kl_scratch(self->L);
+    kl_base64_encode(text, bytes, length);
+    for (size_t at = 0; at < text->length; at += 76) {
+        size_t rest = text->length - at;
+        kl_buf_append(lines, text->data + at, rest < 76 ? rest : 76);
+        kl_buf_append(lines, "\n", 1);
+    }
+    put_tagged(self, KL_YAML_BINARY_TAG, lines->data, lines->length, YAML_LITERAL_SCALAR_STYLE);
+    kl_buf_free(text);
+    kl_buf_free(lines);
+    lua_pop(self->L, 2);
+}
+
+static void put_string(encoder *self)
+{
+    size_t length;
+    const char *text = lua_tolstring(self->L, -1, &length);
+    if (kl_utf8_check(text, length) == length)
+        put_scalar(self, text, length, style_of(text, length));
+    else
+        put_binary(self, text, length);
 }
 
 static void put_number(encoder *self)
@@ -160,12 +196,10 @@ static void put_table(encoder *self)
 static void put_value(encoder *self)
 {
     lua_State *L = self->L;
-    size_t length;
     const char *text;
     switch (lua_type(L, -1)) {
     case LUA_TSTRING:
-        text = lua_tolstring(L, -1, &length);
-        put_scalar(self, text, length, style_of(text, length));
+        put_string(self);
         break;
     case LUA_TNUMBER:
         put_number(self);

@@ -4,6 +4,8 @@
 
 #include <lua.h>
 
+#define KL_YAML_BINARY_TAG "tag:yaml.org,2002:binary"
+
 // yaml.decode(text). [-1, +(1|2), e]
 int kl_yaml_decode(lua_State *L);
 

@@ -4,7 +4,9 @@
 #include "base/yaml_plain.h"
 #include "bridge/fail.h"
 #include "bridge/own.h"
+#include "bridge/scratch.h"
 #include "bridge/values.h"
+#include "io/base64.h"
 
 #include <lauxlib.h>
 #include <stdbool.h>
@@ -112,12 +114,32 @@ static bool is_known_tag(const char *tag, bool plain)
     return false;
 }
 
+// Bytes in base64, with blanks and line ends anywhere (https://yaml.org/type/binary.html).
+static bool push_binary(decoder *self, const char *text, size_t length)
+{
+    kl_buf *dense = kl_scratch(self->L), *bytes = kl_scratch(self->L);
+    kl_buf_reserve(dense, length);
+    for (size_t i = 0; i < length; i++) {
+        if (memchr(" \t\r\n", text[i], 4) == NULL)
+            dense->data[dense->length++] = text[i];
+    }
+    if (!kl_base64_decode(bytes, dense->data, dense->length))
+        return bad(self, "!!binary that is not base64");
+    kl_buf_free(dense);
+    kl_scratch_push(self->L, bytes);
+    lua_replace(self->L, -3);
+    lua_pop(self->L, 1);
+    return true;
+}
+
 static bool read_scalar(decoder *self)
 {
     const char *text = (const char *)self->event.data.scalar.value;
     const char *tag = (const char *)self->event.data.scalar.tag;
     size_t length = self->event.data.scalar.length;
     bool plain = self->event.data.scalar.style == YAML_PLAIN_SCALAR_STYLE;
+    if (tag != NULL && strcmp(tag, KL_YAML_BINARY_TAG) == 0)
+        return push_binary(self, text, length);
     if (!is_known_tag(tag, plain))
         return unsupported(self, "a tag that is not supported");
     if (!plain || (tag != NULL && (tag[1] == '\0' || strcmp(tag, YAML_STR_TAG) == 0)))
@@ -184,6 +206,8 @@ static bool read_mapping(decoder *self)
             return self->depth-- > 0;
         if (self->event.type != YAML_SCALAR_EVENT)
             return bad(self, "a key must be plain text");
+        if (!is_known_tag((const char *)self->event.data.scalar.tag, false))
+            return unsupported(self, "a tag that is not supported, at a key");
         if (self->event.data.scalar.style == YAML_PLAIN_SCALAR_STYLE &&
             strcmp((const char *)self->event.data.scalar.value, "<<") == 0)
             return unsupported(self, "merge keys (<<) are not supported");

@@ -1,4 +1,7 @@
+local crypto = require "rt.crypto"
+local fs = require "rt.fs"
 local json = require "rt.json"
+local proc = require "rt.proc"
 local yaml = require "rt.yaml"
 
 local nasty = {
@@ -19,13 +22,6 @@ describe("rt.yaml", function()
   end)
 
   it("is read by PyYAML as it was written", function()
-    local probe = io.popen("/usr/bin/python3 -c 'import yaml' 2>&1")
-    local missing = probe:read("a")
-    probe:close()
-    if missing ~= "" then
-      pending("PyYAML is missing: apt-get install python3-yaml")
-      return
-    end
     local value = { text = nasty, n = 12, f = 1.5, big = 1e20, t = true, none = json.null,
       empty = json.array {}, map = {} }
     local path = os.tmpname()
@@ -44,6 +40,40 @@ describe("rt.yaml", function()
     assert.equal(1e20, back.big)
     assert.is_true(back.t)
     assert.equal(json.null, back.none)
+  end)
+
+  it("carries bytes both ways, as PyYAML does", function()
+    local python = [[
+import yaml, sys, hashlib
+path, count = sys.argv[1], int(sys.argv[2])
+told = []
+for index in range(count):
+    value = yaml.safe_load(open("%s/%d.yaml" % (path, index)))["bytes"]
+    if isinstance(value, str): value = value.encode()
+    told.append(hashlib.sha256(value).hexdigest())
+    with open("%s/%d.python" % (path, index), "w") as out:
+        yaml.safe_dump({"bytes": value, "list": [value, "text"]}, out)
+print(" ".join(told))]]
+    local dir = assert(fs.temp_dir())
+    local samples = { "", "\xff", "hi\0\xfe", "text\nand more\n" }
+    for length = 1, 200, 7 do table.insert(samples, "\x80" .. crypto.random(length)) end
+    local sums = {}
+    for index, bytes in ipairs(samples) do
+      sums[index] = crypto.sha256(bytes)
+      assert(fs.write(("%s/%d.yaml"):format(dir, index - 1), yaml.encode { bytes = bytes }))
+    end
+    local done = assert(proc.run {
+      argv = { "/usr/bin/python3", "-c", python, dir, tostring(#samples) },
+    })
+    assert.equal(table.concat(sums, " ") .. "\n", done.out, done.err)
+    for index, bytes in ipairs(samples) do
+      local back = assert(yaml.decode(assert(fs.read(("%s/%d.python"):format(dir, index - 1)))))
+      assert.equal(bytes, back.bytes)
+      assert.same({ bytes, "text" }, { back.list[1], back.list[2] })
+    end
+    assert(fs.remove(dir, { recursive = true }))
+    assert.equal("hi there", yaml.decode("a: !!binary |\n  aGkg\n   dGhl\n  cmU=\n").a)
+    assert.equal("hi", yaml.decode('a: !!binary "aG k="').a)
   end)
 
   it("sorts keys and writes blocks", function()
@@ -75,7 +105,8 @@ describe("rt.yaml", function()
 
   it("refuses what it would give another meaning: tags, merge keys, huge numbers", function()
     for text, message in pairs {
-      ["a: !!binary aGk="] = "tag", ["a: !mine x"] = "tag", ["a: !!set {x}"] = "tag",
+      ["!!binary aGk=: a"] = "tag", ["!x a: 1"] = "tag", ["a: !mine x"] = "tag",
+      ["a: !!set {x}"] = "tag",
       ["a: !!python/object:os.x {}"] = "tag", ['a: !!int "1"'] = "tag",
       ["x: &x {a: 1}\ny:\n  <<: *x"] = "merge keys", ["a: 123456789012345678901"] = "too large",
       ["a: 9223372036854775808"] = "too large", ["a: -9223372036854775809"] = "too large",
@@ -104,7 +135,9 @@ describe("rt.yaml", function()
 
   it("says where bad text is", function()
     for text, line in pairs { ["a: [1"] = 2, ["a: 1\na: 2"] = 2, ["a: *b"] = 1, ["{a: b}: c"] = 1,
-      ["a: 1\n--- \nb: 2"] = 2, ["\tx: 1"] = 1 } do
+      ["a: 1\n--- \nb: 2"] = 2, ["\tx: 1"] = 1, ["a: 1\nb: !!binary aGk"] = 2,
+      ["!!binary a=Gk"] = 1, ["!!binary aGk=aGk="] = 1,
+      ["!!binary ä"] = 1 } do
       local value, err = yaml.decode(text)
       assert.is_nil(value)
       assert.equal("invalid", err.kind)
@@ -115,7 +148,7 @@ describe("rt.yaml", function()
   it("refuses what YAML cannot carry", function()
     assert.has_error(function() yaml.encode { f = print } end)
     assert.has_error(function() yaml.encode { 0 / 0 } end)
-    assert.has_error(function() yaml.encode { "\xff" } end)
+    assert.has_error(function() yaml.encode { ["\xff"] = 1 } end)
     local endless = {}
     endless[1] = endless
     assert.has_error(function() yaml.encode(endless) end)
