@@ -8,6 +8,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <net/if.h>
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -124,10 +125,13 @@ bool kl_net_start_uplink(const kl_site *site, kl_failure *failure)
 
 bool kl_net_has_uplink(const kl_site *site)
 {
-    char *const argv[] = {"ip", "link", "show", "up0", NULL};
-    kl_command command = {.argv = argv, .site = site, .as = KL_AS_NET, .net = site->router};
-    kl_failure ignored;
-    return kl_command_run(&command, NULL, &ignored);
+    int status = 0;
+    pid_t pid = fork();
+    if (pid == 0)
+        _exit(kl_enter_net(site, site->router) && if_nametoindex("up0") != 0 ? 0 : 1);
+    while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
+        ;
+    return pid > 0 && status == 0;
 }
 
 // Points the floating addresses to where they pointed before the router ended.
@@ -217,15 +221,12 @@ bool kl_net_down(const kl_site *site, kl_failure *failure)
 
 bool kl_net_attach(const kl_site *site, pid_t pid, const char *address, kl_failure *failure)
 {
-    char lines[512], cable[16], hardware[24];
+    char lines[512], removal[32], cable[16], hardware[24];
     kl_failure ignored = {0};
     int last = atoi(strrchr(address, '.') + 1);
     kl_rules_cable(cable, sizeof cable, last);
     snprintf(hardware, sizeof hardware, "02:6b:69:6d:%02x:%02x", (unsigned)site->block & 255,
              (unsigned)last & 255);
-    // The cable of a machine that has just gone, with this address, may still be there.
-    snprintf(lines, sizeof lines, "link del %s\n", cable);
-    batch(site, site->router, lines, &ignored);
     snprintf(lines, sizeof lines,
              "link add %s type veth peer name eth0 address %s netns %d\n"
              "ntable change name arp_cache dev %s proxy_delay 0\n"
@@ -234,8 +235,13 @@ bool kl_net_attach(const kl_site *site, pid_t pid, const char *address, kl_failu
              "route replace %s/32 dev %s src 10.199.%d.1\n",
              cable, hardware, (int)pid, cable, cable, address, hardware, cable, address, cable,
              site->block + 2);
-    if (!batch(site, site->router, lines, failure))
-        return false;
+    if (!batch(site, site->router, lines, failure)) {
+        // The cable of a machine that has just gone, with this address, may still be there.
+        snprintf(removal, sizeof removal, "link del %s\n", cable);
+        batch(site, site->router, removal, &ignored);
+        if (!batch(site, site->router, lines, failure))
+            return false;
+    }
     snprintf(lines, sizeof lines,
              "link set lo up\n"
              "addr add %s/24 dev eth0\n"

@@ -250,6 +250,20 @@ describe("rt.machine", function()
     assert(machine.destroy { dir = s.dir, name = "twice" })
   end)
 
+  on_machines("takes the place of a cable that a machine of its address left behind", function()
+    local address = s:create("before").address
+    assert(machine.destroy { dir = s.dir, name = "before" })
+    local router = fs.read(s.dir .. "/router"):match "pid%z(%d+)"
+    local inside = { "nsenter", "--net=/proc/" .. router .. "/ns/net", "sh", "-c", [[
+      ip link del "$0" 2>/dev/null
+      ip link add "$0" type veth peer name left]], "m" .. address:match "%d+$" }
+    assert.equal(0, proc.run({ argv = inside }).code)
+    local row = s:create "after"
+    assert.equal(address, row.address)
+    assert.equal("after\n", s:run(row, "hostname"))
+    assert(machine.destroy { dir = s.dir, name = "after" })
+  end)
+
   on_machines("refuses to take the network from machines that run", function()
     local _, err = machine.network_down { dir = s.dir }
     assert.equal("exists", err.kind)
