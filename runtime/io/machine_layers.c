@@ -9,7 +9,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <sched.h>
-#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mount.h>
@@ -17,23 +16,31 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+// In the child: makes the namespace and keeps it until the helper closes its end of `go`, or dies.
+static void keep_namespace(int ready, int go)
+{
+    char byte;
+    bool kept = unshare(CLONE_NEWUSER) == 0 && write(ready, "", 1) == 1 && read(go, &byte, 1) == 0;
+    _exit(kept ? 0 : 1);
+}
+
 // A user namespace that maps the ids of files to those of a machine: a name for the map, nobody
 // lives in it.
 static int map_namespace(unsigned files, unsigned machine, kl_failure *failure)
 {
     char path[64], map[64], byte;
-    int ready[2];
-    if (pipe2(ready, O_CLOEXEC) != 0) {
+    int ready[2], go[2];
+    if (pipe2(ready, O_CLOEXEC) != 0 || pipe2(go, O_CLOEXEC) != 0) {
         kl_failure_errno(failure, errno, "pipe");
         return -1;
     }
     pid_t pid = fork();
     if (pid == 0) {
-        if (unshare(CLONE_NEWUSER) == 0 && write(ready[1], "", 1) == 1)
-            pause();
-        _exit(1);
+        close(go[1]);
+        keep_namespace(ready[1], go[0]);
     }
     close(ready[1]);
+    close(go[0]);
     snprintf(map, sizeof map, "%u %u %d\n", files, machine, KL_IDS);
     int fd = -1;
     if (pid > 0 && read(ready[0], &byte, 1) == 1 && kl_ids_write_map(pid, map, failure)) {
@@ -43,8 +50,7 @@ static int map_namespace(unsigned files, unsigned machine, kl_failure *failure)
     if (fd < 0 && !kl_failed(failure))
         kl_failure_errno(failure, errno, "a user namespace");
     close(ready[0]);
-    if (pid > 0)
-        kill(pid, SIGKILL);
+    close(go[1]);
     while (pid > 0 && waitpid(pid, NULL, 0) < 0 && errno == EINTR)
         ;
     return fd;
