@@ -25,10 +25,7 @@ function service.current(run, name)
       local store = run.store
       local serving = decoded(store:serving(name, run.env))
       local kept = decoded(store:kept(name, run.env))
-      -- Of an adopted release the ones before are not known; their names may still be in use.
-      local last = math.max(store:release_count(name, run.env), serving and serving.serial or 0,
-        kept and kept.serial or 0)
-      return { serving = serving, kept = kept, serial = last + 1 }
+      return { serving = serving, kept = kept, serial = store:release_serial(name, run.env) + 1 }
     end,
   }
 end

@@ -27,7 +27,8 @@ return function(Store, exec, atomic)
       ORDER BY r.started DESC]], opts.keep, opts.before)
   end
 
-  ---Forgets a run: its journal, its output, its sources, and the ledger's rows of what is gone.
+  ---Forgets a run: its journal, its output, its sources, the ledger's rows of what is gone, its
+  ---releases that are retired.
   ---@param id string
   function Store:run_forget(id)
     atomic(self, function()
@@ -35,6 +36,7 @@ return function(Store, exec, atomic)
         "DELETE FROM ops WHERE run = ?1", "DELETE FROM events WHERE run = ?1",
         "DELETE FROM sources WHERE run = ?1", "DELETE FROM runs WHERE id = ?1",
         "DELETE FROM ledger WHERE run = ?1 AND state = 'gone'",
+        "DELETE FROM releases WHERE run = ?1 AND state = 'retired'",
       } do exec(self, statement, id) end
     end)
   end

@@ -80,13 +80,13 @@ return function(Store, exec, atomic)
     return newest(self, service, env, "kept")
   end
 
-  ---Counts the releases that a service ever had.
+  ---Returns the highest number of a service's releases; 0 where none is known.
   ---@param service string
   ---@param env string
   ---@return integer
-  function Store:release_count(service, env)
-    return exec(self, "SELECT count(*) AS n FROM releases WHERE service = ?1 AND env = ?2", service,
-      env)[1].n
+  function Store:release_serial(service, env)
+    return exec(self, [[SELECT coalesce(max(json_extract(data, '$.serial')), 0) AS last
+      FROM releases WHERE service = ?1 AND env = ?2]], service, env)[1].last
   end
 
   ---Lists the releases whose machines are there: serving and kept, of every service.
