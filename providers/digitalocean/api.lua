@@ -146,6 +146,10 @@ end
 ---@return table|boolean answer true for one without a body
 function Api:call(method, path, body, opts)
   opts = opts or {}
+  if (path:gsub("%?.*", "") .. "/"):find("/%.%.?/") then -- HTTP clients take it for another path
+    error_.raise { kind = "invalid",
+      message = ("DigitalOcean: the path %s leads elsewhere"):format(path) }
+  end
   local request = {
     method = method, path = path, body = body and json.encode(body), safe = opts.safe or false,
     any = opts.any or false,

@@ -140,7 +140,9 @@ bool kl_store_blank(kl_buf *out, const char *script, kl_failure *failure)
 
 kl_store *kl_store_open(const char *path, kl_failure *out)
 {
-    static const char setup[] = "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;"
+    // The file may be somebody else's: its schema calls no function, its pages are looked at twice.
+    static const char setup[] = "PRAGMA trusted_schema=OFF; PRAGMA cell_size_check=ON;"
+                                "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;"
                                 "PRAGMA foreign_keys=ON; PRAGMA temp_store=MEMORY;";
     if (!make_private(path, out))
         return NULL;
@@ -153,6 +155,7 @@ kl_store *kl_store_open(const char *path, kl_failure *out)
     if (sqlite3_open_v2(path, &store->db, flags, NULL) != SQLITE_OK ||
         sqlite3_busy_timeout(store->db, BUSY_MS) != SQLITE_OK ||
         sqlite3_db_config(store->db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL) != SQLITE_OK ||
+        sqlite3_db_config(store->db, SQLITE_DBCONFIG_DEFENSIVE, 1, NULL) != SQLITE_OK ||
         sqlite3_exec(store->db, setup, NULL, NULL, NULL) != SQLITE_OK) {
         fail(store, out, path);
         kl_store_close(store);

@@ -1,101 +1,24 @@
 ---A `.kiln/state.db` that somebody else wrote: what it can make kiln do. A real run is stopped, its
 ---store is changed, and kiln goes on with it as a child process.
+local crafted = require "spec.support.crafted"
 local fs = require "rt.fs"
-local journal = require "rt.journal"
-local proc = require "rt.proc"
-local timer = require "rt.timer"
-
-local exe, tree = assert(fs.realpath("/proc/self/exe")), assert(fs.cwd())
-
----What the recipe changes is a file.
-local world = [[
-local fs, timer = require "rt.fs", require "rt.timer"
-return {
-  touch = function(path) fs.write(path, "once\n", { append = true }) end,
-  wait = function(path) while not fs.stat(path) do timer.sleep(0.02) end end,
-}
-]]
-
-local recipe = [[
-local op = require "kiln.op"
-local world = require "kiln.spec_files"
-local app = { name = "app" }
-app.args = { who = { "whom to greet", default = "you" } }
-
-local function touch(name, result)
-  return op.call { name = name, class = "idempotent", args = { name = name },
-    perform = function() world.touch("DIR/" .. name) return result end }
-end
-
----Makes something, waits, and undoes it when it is aborted.
-function app.deploy(run, args)
-  run:transaction(function(undo)
-    local out = touch("made", "plain")
-    undo("made", function() touch "unmade" end)
-    run:note("result: " .. tostring(out) .. " for " .. args.who)
-    op.call { name = "wait", class = "idempotent",
-      perform = function() world.wait "DIR/go" return true end }
-  end)
-end
-return app
-]]
 
 describe("a crafted store", function()
-  local dir, env, id
-
-  local function write(name, text)
-    assert(fs.write(dir .. "/" .. name, (text:gsub("DIR", dir))))
-  end
-
-  local function read(name) return fs.read(dir .. "/" .. name) end
-
-  local function kiln(...)
-    return assert(proc.run { argv = { exe, ... }, cwd = dir, env = env, timeout = 60 })
-  end
-
-  ---Changes the state as an attacker does who knows SQL.
-  local function craft(sql, ...)
-    local db = assert(journal.open(dir .. "/.kiln/state.db"))
-    local rows = assert(db:exec(sql, { ... }))
-    db:close()
-    return rows
-  end
-
-  ---A run that waits in its middle, stopped there.
-  local function stopped_run()
-    local child <close> = assert(proc.start { argv = { exe, "run", "app.lua" }, cwd = dir,
-      env = env })
-    local limit = timer.now() + 30
-    repeat timer.sleep(0.02) until read "made" or timer.now() > limit
-    timer.sleep(0.1)
-    child:kill "INT"
-    child:wait()
-    return assert(kiln("runs").out:match("^%x+"))
-  end
+  local folder, dir, id
 
   before_each(function()
-    dir = assert(fs.temp_dir())
-    assert(fs.mkdir(dir .. "/world/stdlib/kiln", { parents = true }))
-    assert(fs.mkdir(dir .. "/world/providers"))
-    write("world/stdlib/kiln/spec_files.lua", world)
-    write("world/providers/none.lua",
-      'return { new = function() return { name = "none", capabilities = {} } end }')
-    write("app.lua", recipe)
-    env = { KILN_PATH = dir .. "/world:" .. tree, KILN_CLOUD = "none", NO_COLOR = "1",
-      PATH = os.getenv "PATH", HOME = dir, CANARY = "the-canary-sings" }
-    id = stopped_run()
+    folder = crafted.folder()
+    dir, id = folder.dir, folder:stopped_run()
   end)
-  after_each(function() assert(fs.remove(dir, { recursive = true })) end)
+  after_each(function() folder:close() end)
 
-  ---Nothing of what the store asks for has happened: no command ran, no value showed.
+  local function kiln(...) return folder:kiln(...) end
+  local function read(name) return fs.read(dir .. "/" .. name) end
+  local function craft(...) return folder:craft(...) end
+
   local function assert_nothing(done)
-    local said = done.out .. done.err
-    assert.not_equal(0, done.code, said)
-    assert.is_nil(read "touched", said)
-    assert.is_nil(said:find("canary-sings", 1, true), said)
-    assert.is_nil(said:find("internal", 1, true), said)
-    assert.is_nil(said:find("stack traceback", 1, true), said)
-    return said
+    assert.not_equal(0, done.code, done.out .. done.err)
+    return folder:assert_untouched(done)
   end
 
   describe("with references to secrets", function()
@@ -160,5 +83,35 @@ describe("a crafted store", function()
         end
       end
     end)
+  end)
+
+  it("can do what a recipe can do, and no more", function()
+    local forbidden = [=[
+      local tried = {}
+      for _, name in ipairs { "io", "debug", "dofile", "loadfile", "package", "collectgarbage" } do
+        tried[#tried + 1] = _G[name] == nil and "no" or name
+      end
+      for _, name in ipairs { "execute", "remove", "rename", "exit", "tmpname" } do
+        tried[#tried + 1] = os[name] == nil and "no" or name
+      end
+      for _, name in ipairs { "rt.proc", "rt.fs", "kiln.store", "providers.local", "kiln.cli.main",
+        "../world/stdlib/kiln/spec_files", "/etc/passwd" } do
+        tried[#tried + 1] = pcall(require, name) and name or "no"
+      end
+      tried[#tried + 1] = load(string.char(27) .. "Lua") and "bytecode" or "no"
+      require("kiln.op").call { name = "tell", class = "once",
+        perform = function() return true end }
+      error("tried: " .. table.concat(tried, " "), 0)
+    ]=]
+    craft("DELETE FROM ops")
+    for _, path in ipairs { "app.lua", "rollback.lua" } do
+      craft("UPDATE runs SET recipe = ?1, seal = NULL", path)
+      craft("DELETE FROM sources")
+      craft("INSERT INTO sources (run, path, text) VALUES (?1, ?2, ?3)", id, path,
+        "local app = {}\nfunction app.deploy(run)\n" .. forbidden .. "\nend\nreturn app\n")
+      local said = assert_nothing(kiln("resume", id))
+      assert.matches("tried: " .. ("no "):rep(18) .. "no\n", said)
+      craft("UPDATE runs SET status = 'stopped'")
+    end
   end)
 end)

@@ -115,7 +115,7 @@ describe("a command on a machine", function()
     do
       local store <close> = store_.open(dir)
       store:release_promote {
-        run = "spec", service = "guest", env = "default", version = "v1", image = "base",
+        run = "5bec", service = "guest", env = "default", version = "v1", image = "base",
         colour = "blue", kept_until = 0, data = json.encode {
           machines = { { id = "guest-2", name = "guest-2" } }, address = { ip = front },
         },

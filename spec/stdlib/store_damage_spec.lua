@@ -120,8 +120,9 @@ describe("kiln.store", function()
     local db = assert(journal.open(folder.dir .. "/.kiln/state.db"))
     local old = { { "app", "default" }, { "app", "staging" }, { "web-staging", "staging" } }
     for _, row in ipairs(old) do
+      row[3] = '{"machines":[],"address":{}}'
       assert(db:exec([[INSERT INTO releases (run, service, env, version, image, colour, state, data,
-        created) VALUES ('0123abcd', ?1, ?2, 'v1', 'app-1', 'blue', 'serving', '{}', 1.0)]], row))
+        created) VALUES ('0123abcd', ?1, ?2, 'v1', 'app-1', 'blue', 'serving', ?3, 1.0)]], row))
     end
     db:close()
     local store <close> = store_.open(folder.dir)

@@ -100,7 +100,7 @@ describe("kiln.store's releases", function()
     store:release_promote {
       run = "0123abcd", service = "app", env = "default", version = version, image = "app-1",
       colour = serial % 2 == 1 and "blue" or "green", kept_until = 10,
-      data = ('{"serial":%d,"version":"%s"}'):format(serial, version),
+      data = ('{"serial":%d,"version":"%s","machines":[],"address":{}}'):format(serial, version),
     }
   end
 

@@ -28,6 +28,14 @@ local function pair(path, comment)
   return private, public
 end
 
+---The path of a machine's private host key. A token that a path would read more into is refused.
+local function host_path(folder, token)
+  if not token:find("^[%w][%w%.:_%-]*$") then
+    error_.raise { kind = "invalid", message = ("'%s' is no machine's token"):format(token) }
+  end
+  return folder .. "/ssh/host-" .. token
+end
+
 ---Gives the project's own key: who may log in to machines of this project.
 ---@param folder string the project's `.kiln`
 ---@return string private OpenSSH format
@@ -45,7 +53,7 @@ end
 function machine_keys.machine(run, name, token)
   local folder = run.store.folder
   local _, user_public = machine_keys.project(folder)
-  local host_private, host_public = pair(folder .. "/ssh/host-" .. token, name)
+  local host_private, host_public = pair(host_path(folder, token), name)
   return { user_public = user_public, host_private = host_private, host_public = host_public }
 end
 
@@ -54,7 +62,7 @@ end
 ---@param token string
 ---@return string public one line
 function machine_keys.host_public(folder, token)
-  local path = folder .. "/ssh/host-" .. token .. ".pub"
+  local path = host_path(folder, token) .. ".pub"
   local public = fs.read(path)
   if public then return (public:gsub("%s+$", "")) end
   error_.raise { kind = "not_found", message = ("%s is missing, and a machine without its host key "
@@ -74,8 +82,9 @@ end
 ---@param folder string
 ---@param token string
 function machine_keys.forget(folder, token)
-  fs.remove(folder .. "/ssh/host-" .. token)
-  fs.remove(folder .. "/ssh/host-" .. token .. ".pub")
+  local path = host_path(folder, token)
+  fs.remove(path)
+  fs.remove(path .. ".pub")
 end
 
 ---Joins kiln's keys and the recipe's user-data into one document. Raises `invalid`.

@@ -90,8 +90,10 @@ function provider.open(run)
   }, Cloud)
 end
 
----Loads a module; nil when kiln has none of that name.
-local function module_of(name)
+---Loads the module of a cloud, or a part of it; nil when kiln has none of that name.
+local function module_of(cloud, part)
+  if not cloud:find("^%a[%w_%-]*$") then return nil end -- "local.base" is a module, and no cloud
+  local name = ("providers.%s%s"):format(cloud, part or "")
   local found, module = pcall(require, name)
   if found then return module end
   -- The words are those of runtime/host/modules.c.
@@ -105,7 +107,7 @@ end
 ---@param options? table the driver's own
 ---@return table driver
 function provider.driver(name, options)
-  local module = module_of("providers." .. name)
+  local module = module_of(name)
   if not module then
     error_.raise { kind = "usage", message = ("there is no cloud '%s' in this kiln"):format(name) }
   end
@@ -116,7 +118,7 @@ end
 ---@param name string "digitalocean"
 ---@return { new: function, faults: table, gaps: string[] } module
 function provider.simulator(name)
-  local module = module_of("providers." .. name .. ".sim")
+  local module = module_of(name, ".sim")
   if module then return module end
   error_.raise { kind = "usage",
     message = ("there is no simulator of '%s'; there is one of digitalocean"):format(name) }

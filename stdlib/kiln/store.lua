@@ -9,6 +9,7 @@ local ops = require "kiln.store_ops"
 local output = require "kiln.store_output"
 local prune = require "kiln.store_prune"
 local releases = require "kiln.store_releases"
+local rows_ = require "kiln.store_rows"
 local schema = require "kiln.store_schema"
 local seal = require "kiln.store_seal"
 local secret = require "kiln.secret"
@@ -78,19 +79,21 @@ function store.open(dir, opts)
     if not made then error(failure_of(path, err), 0) end
     make(path)
   end
-  if not fs.stat(folder .. "/.gitignore") then
-    local made, err = fs.write(folder .. "/.gitignore", "*\n", { append = true })
-    if not made then error(failure_of(path, err), 0) end
-  end
+  local made, problem = fs.write(folder .. "/.gitignore", "*\n", { exclusive = true })
+  if not made and problem.kind ~= "exists" then error(failure_of(path, problem), 0) end
   local db, err = journal.open(path)
   if not db then error(failure_of(path, err), 0) end
   local self = setmetatable({
     folder = folder, path = path, db = db, lines = {}, outputs = {},
   }, Store)
-  local ok, problem = pcall(schema.prepare, db, path)
+  local ok
+  ok, problem = pcall(function()
+    rows_.only_tables(db, path)
+    schema.prepare(db, path)
+  end)
   if ok then return self end
   db:close()
-  error(error_.is(problem, "unsupported") and problem or failure_of(path, problem), 0)
+  error(error_.is(problem, "unsupported", "store") and problem or failure_of(path, problem), 0)
 end
 
 ---Closes the store; the events that were kept back are written first, unless it is broken.
@@ -110,10 +113,14 @@ function Store:write_back()
   for key in pairs(self.outputs) do self:output_end(key) end
 end
 
----Runs one statement.
+---Runs one statement. Whole rows of a table are checked.
 local function exec(self, sql, ...)
   local rows, err = self.db:exec(sql, table.pack(...))
-  if rows then return rows end
+  if rows then
+    local name = sql:match("^SELECT %* FROM (%l+)")
+    if name then rows_.check(name, rows, self.path) end
+    return rows
+  end
   local failure = failure_of(self.path, err)
   self.broken = self.broken or failure
   error(failure, 0)
@@ -220,7 +227,7 @@ end
 ---@return table<string, string>
 function Store:sources(run)
   local texts = {}
-  for _, row in ipairs(exec(self, "SELECT path, text, seal FROM sources WHERE run = ?1", run)) do
+  for _, row in ipairs(exec(self, "SELECT * FROM sources WHERE run = ?1", run)) do
     seal.check(row.seal, seal.source(run, row.path, row.text), self.path, "source " .. row.path)
     texts[row.path] = row.text
   end

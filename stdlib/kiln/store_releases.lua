@@ -100,7 +100,7 @@ return function(Store, exec, atomic)
   ---Returns the id of the project that this state is of; nil before the first thing is made.
   ---@return string?
   function Store:project()
-    local row = exec(self, "SELECT id FROM project")[1]
+    local row = exec(self, "SELECT * FROM project")[1]
     return row and row.id
   end
 

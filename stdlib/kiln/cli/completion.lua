@@ -22,7 +22,9 @@ _kiln() {
         :folders)
             compopt -o filenames 2>/dev/null
             COMPREPLY+=($(compgen -d -- "$cur")) ;;
-        ?*) COMPREPLY+=("$value") ;;
+        ?*)
+            printf -v value %q "$value" # readline puts it into the line as it is
+            COMPREPLY+=("$value") ;;
         esac
     done < <("${COMP_WORDS[0]}" __complete "${COMP_WORDS[@]:1:COMP_CWORD}" 2>/dev/null)
 }
@@ -215,7 +217,8 @@ end
 function completion.complete(words)
   local last, found, seen = words[#words] or "", {}, {}
   local ok = pcall(collect, words, function(word, text)
-    if seen[word] or word:sub(1, 1) ~= ":" and word:sub(1, #last) ~= last then return end
+    if seen[word] or word:find "%c" then return end
+    if word:sub(1, 1) ~= ":" and word:sub(1, #last) ~= last then return end
     seen[word] = true
     found[#found + 1] = text and ("%s\t%s"):format(word, (text:gsub("%c", " "))) or word
   end)

@@ -8,6 +8,7 @@ local machine_keys = require "kiln.machine_keys"
 local provider = require "kiln.provider"
 local screen = require "kiln.cli.screen"
 local ssh = require "kiln.ssh"
+local rows = require "kiln.store_rows"
 local store_ = require "kiln.store"
 
 local login = {}
@@ -25,7 +26,13 @@ local function reachable(found)
         now and "has no address yet" or "is in the ledger, and the cloud has it no more") }
     end
   end
-  if found.data.host_key then return found end
+  if found.data.host_key then
+    if rows.is_address(found.data.address) and rows.is_public_key(found.data.host_key) then
+      return found
+    end
+    error_.raise { kind = "invalid", message = ("the ledger has an address or a host key of %s "
+      .. "that is none: ssh would take it for something else"):format(found.name) }
+  end
   error_.raise { kind = "not_found", message = ("kiln has no host key of %s, which was adopted: it "
     .. "does not log in to what it cannot know; a new release replaces it"):format(found.name) }
 end
@@ -97,9 +104,9 @@ function login.ssh(options)
   local key = machine_keys.project(store.folder)
   local folder = error_.check(fs.temp_dir())
   local at = way(machine, key)
-  at.alias = machine.name
+  at.alias = rows.is_name(machine.name) and machine.name or "machine"
   local files = { key = store.folder .. "/ssh/id_ed25519", known_hosts = folder .. "/known_hosts" }
-  error_.check(fs.write(files.known_hosts, ("%s %s\n"):format(machine.name, machine.data.host_key),
+  error_.check(fs.write(files.known_hosts, ("%s %s\n"):format(at.alias, machine.data.host_key),
     { mode = "0600" }))
   local done, err = proc.run {
     argv = words(at, files, options.words), inherit = true, timeout = 0,

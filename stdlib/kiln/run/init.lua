@@ -337,7 +337,7 @@ local function continue(opts, aborting)
     local dir = opts.dir or "."
     local file = (dir == "." and "" or dir .. "/") .. row.recipe
     local loaded = recipe.load(file, not opts.edited and store:sources(row.id) or nil, dir)
-    if opts.edited then recipe.entry(loaded, row.entry) end
+    recipe.entry(loaded, row.entry)
     local looked_up = secret_declared.look_up(loaded.module.secrets, row.entry, dir)
     local self = new_object(opts, store, loaded, {
       id = row.id, dir = dir, args = secret.unseal(json.decode(row.args)), env = row.env,
