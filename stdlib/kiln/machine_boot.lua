@@ -25,11 +25,11 @@ echo ended
 cat $d/status.json
 ]]
 
----What says more about a failure: cloud-init's own words, the schema's complaints, the last lines.
+---What says more about a failure, the most telling last: its end is what people see.
 local details = [[
 cloud-init status --long
-cloud-init schema --system 2>&1 | grep -v '^Valid schema'
 tail -n 15 /var/log/cloud-init-output.log
+cloud-init schema --system 2>&1 | grep -v '^Valid schema'
 ]]
 
 local function add(list, seen, text)

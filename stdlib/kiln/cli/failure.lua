@@ -137,10 +137,17 @@ end
 ---Says what became of a run.
 ---@param outcome kiln.Outcome
 ---@param verbose? any with the traceback
+---@param told? table<string, boolean> output that a failed step was shown with
 ---@return string[] lines
-function failure.ending(outcome, verbose)
+function failure.ending(outcome, verbose, told)
   local id = outcome.run and outcome.run:sub(1, 4)
   local lines = endings[outcome.status](outcome, id)
+  local err = outcome.error
+  if err and lines[1] == what_failed(err) and not (told and told[tostring(err.output)]) then
+    for index, text in ipairs(failure.output(err)) do
+      table.insert(lines, index + 1, "    " .. text)
+    end
+  end
   if verbose and outcome.error then
     local calls = failure.traceback(outcome.error)
     table.move(calls, 1, #calls, #lines + 1, lines)

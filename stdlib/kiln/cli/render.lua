@@ -135,6 +135,7 @@ shown["step.fail"] = function(self, event)
   print_line(self, ("  %s %s"):format(mark, event.name))
   print_line(self, "      " .. (err.message or "failed"):match("[^\n]*"))
   for _, text in ipairs(failure.output(err)) do print_line(self, "      " .. text) end
+  self.told[tostring(err.output)] = true
 end
 
 shown["step.stop"] = function(self, event)
@@ -236,7 +237,7 @@ function render.new(options)
     json = options.json, quiet = options.quiet, verbose = options.verbose,
     to_stdout = options.to_stdout,
     live = live, colour = live and (os.getenv("NO_COLOR") or "") == "",
-    active = {}, drawn = 0, moving_since = {},
+    active = {}, drawn = 0, moving_since = {}, told = {},
   }, Display)
   if live then
     self.ticker = task.spawn(function()
@@ -306,7 +307,7 @@ function Display:finish(outcome)
   self.active = {}
   if self.live then draw(self) end
   if self.json and outcome.run then return end
-  for _, text in ipairs(failure.ending(outcome, self.verbose)) do
+  for _, text in ipairs(failure.ending(outcome, self.verbose, self.told)) do
     screen.warn(text)
   end
 end
