@@ -100,6 +100,20 @@ describe("kiln.gc", function()
     assert.same({}, gc.find(store, driver, "aaaaaaaaaaaaaaaa").garbage)
   end)
 
+  it("leaves what carries another project's id, also when the ledger calls it its own", function()
+    run("aaaa0001", "done")
+    local theirs = made("machine", "aaaa0001", "1", "app-blue-1")
+    local image = made("image", "aaaa0001", "i1", "app-1")
+    local mine = made("machine", "aaaa0001", "2", "app-green-2")
+    theirs.tags.kiln_project, image.tags.kiln_project = "bbbbbbbbbbbbbbbb", "bbbbbbbbbbbbbbbb"
+    mine.tags.kiln_project = "aaaaaaaaaaaaaaaa"
+    local driver = cloud_of { machines = { theirs, mine }, images = { image } }
+    theirs.token = "kl-bbbb0001-1" -- the ledger has its id
+    local found = gc.find(store, driver, "aaaaaaaaaaaaaaaa")
+    assert.same({ "machine app-green-2" }, names(found.garbage))
+    assert.same({ bbbbbbbbbbbbbbbb = 2 }, found.others)
+  end)
+
   it("ends a kept release whose time is over, under its lock", function()
     run("aaaa0001", "done")
     run("aaaa0002", "done")

@@ -213,6 +213,10 @@ function gc.find(store, driver, project)
     local row = one.row
     if one.kind == "balancer" then context.balancers["balancer " .. row.name] = true end
     local known = row.token and left[row.token] or by_id[one.kind .. " " .. row.id]
+    local owner = project_of(one.kind, row, machines)
+    if known and project and owner and owner ~= project then -- whatever the ledger says of it
+      left[known.token], known = nil, nil
+    end
     local list, why, more
     if known then
       left[known.token], row.token = nil, known.token
