@@ -1,10 +1,12 @@
 ---Cases of the kill matrix: a scenario, a point to die at, what follows, what must hold then.
 local json = require "rt.json"
+local error_ = require "kiln.error"
 local run = require "kiln.run"
 local timer = require "rt.timer"
 local store_ = require "kiln.store"
 local cloud = require "spec.matrix.cloud"
 local death = require "spec.matrix.death"
+local inject = require "spec.matrix.inject"
 
 local cases = {}
 
@@ -15,6 +17,14 @@ cases.scenarios = {
   third = { before = { "v1", "v2" }, version = "v4", ends = "done" },
   failing = { before = { "v1" }, version = "v3", ends = "rolled_back" },
   choices = { before = {}, version = "v1", ends = "done", recipe = "choices.lua" },
+  -- The examples; `args` as a user gives them.
+  example = { before = { "v1" }, version = "v2", ends = "done", folder = "examples/app" },
+  broken = { before = { "v1" }, version = "v3", ends = "rolled_back", folder = "examples/app" },
+  retire = { before = { "v1", "v2" }, version = "v1", ends = "done", folder = "examples/app" },
+  database = { before = {}, version = "v1", ends = "done", folder = "examples/digitalocean",
+    args = { domain = "example.com" } },
+  several = { before = { "v1" }, version = "v2", ends = "done", folder = "examples/digitalocean",
+    args = { count = 2 } },
 }
 
 local current -- the world that a run's cloud leads to
@@ -38,11 +48,13 @@ local function lived(call, ...)
   return made
 end
 
-local function start(world, version, recipe)
+local function start(world, scenario, version)
   current = world
+  local args = { version = version }
+  for name, value in pairs(scenario.args or {}) do args[name] = value end
   return lived(run.start, {
-    file = world.dir .. "/" .. (recipe or "app.lua"), cloud = "simulated",
-    args = { version = version },
+    file = world.dir .. "/" .. (scenario.recipe or "app.lua"), cloud = "simulated", args = args,
+    on_error = world.on_error,
   })
 end
 
@@ -60,12 +72,12 @@ local function state_of(world)
 end
 
 ---The world as a scenario finds it.
-local function prepare(scenario, opts)
-  local world = cloud.new(opts)
+local function prepare(scenario)
+  local world = cloud.new { folder = scenario.folder }
   world.guests:install()
   death.live(nil)
   for _, version in ipairs(scenario.before) do
-    local made = start(world, version)
+    local made = start(world, { args = scenario.args }, version)
     assert(made.status == "done", made.error and made.error.message)
     world.in_service = true
   end
@@ -75,16 +87,17 @@ end
 
 ---An undisturbed run: its points, and the state that every other one must reach.
 ---@param name string
----@return { points: string[], requests: table[], start: table, final: table }
+---@return { points: string[], requests: table[], operations: table[], start: table, final: table }
 function cases.count(name)
   local scenario = cases.scenarios[name]
   local world = prepare(scenario)
   local before = #world.seen
   death.live(nil)
-  local made = start(world, scenario.version, scenario.recipe)
+  local operations = inject.watch()
+  local made = start(world, scenario, scenario.version)
   assert(made.status == scenario.ends, said(made))
   local found = {
-    points = death.seen, start = world.start, final = state_of(world),
+    points = death.seen, operations = operations, start = world.start, final = state_of(world),
     requests = table.move(world.seen, before + 1, #world.seen, 1, {}),
   }
   world:close()
@@ -161,7 +174,7 @@ function cases.run(name, known, at, how, second)
   local scenario = cases.scenarios[name]
   local world = prepare(scenario)
   death.live(at)
-  start(world, scenario.version, scenario.recipe)
+  start(world, scenario, scenario.version)
   if not death.dead then
     world:close()
     return { "the run did not come to point " .. at }
@@ -220,7 +233,7 @@ function cases.fault(name, known, fault)
   local world = prepare(scenario)
   world.sim.faults:place(fault)
   death.live(nil)
-  local made = start(world, scenario.version, scenario.recipe)
+  local made = start(world, scenario, scenario.version)
   local ends, status, found = made, made.status, {}
   -- A token that is refused before anything was done ends the run; it is started anew then.
   local refused = made.status == "failed" and made.exit == 7
@@ -244,6 +257,115 @@ function cases.fault(name, known, fault)
   if #found > 0 then found[#found + 1] = "first ended " .. said(made) end
   world:close()
   return found, status
+end
+
+---What outlives runs: it may stay when all else is undone.
+local outlives = { image = true, address = true, balancer = true, database = true }
+
+---A state without what an undone run may have left of what outlives it.
+---@param state table
+---@param begin table the state before the run
+local function without_outliving(state, begin)
+  local copy = json.decode(json.encode(state))
+  for kind, list in pairs(copy) do
+    local before = {}
+    for _, text in ipairs(begin[kind]) do before[text] = true end
+    for index = #list, 1, -1 do
+      local text = list[index]
+      local front = (kind == "addresses" or kind == "balancers") and text:find("-> n?o?n?e?$")
+      local may_stay = kind == "images" or kind == "databases" or front
+        or kind == "ledger" and outlives[text:match("^%S+")]
+      if may_stay and not before[text] then table.remove(list, index) end
+    end
+  end
+  return copy
+end
+
+---Tells whether two states have the same lists.
+local function are_same(a, b)
+  for kind, list in pairs(a) do
+    if table.concat(list, "\n") ~= table.concat(b[kind], "\n") then return false end
+  end
+  return true
+end
+
+---What does not hold at the end of a run that failed at an operation. One that failed for good
+---after it gave the old up is not undone: its release serves.
+local function problems_at_end(world, ends, known, fault)
+  local state, found = state_of(world), intents_of(world)
+  local final = are_same(state, known.final)
+  local as_before = are_same(without_outliving(state, known.start), known.start)
+  local given_up = fault.committed and ends.status == "failed"
+  if not given_up and not final and (ends.status == "done" or not as_before) then
+    found[#found + 1] = cloud.differ(ends.status == "done" and known.final or known.start, state)
+  end
+  for _, orphan in ipairs(cloud.orphans(state)) do found[#found + 1] = orphan end
+  if #world.lost > 0 then
+    found[#found + 1] = ("no service at %d requests, the first %s"):format(#world.lost,
+      world.lost[1])
+  end
+  return found
+end
+
+---Ends a run that is not over: by an abort while the cause is there; where that cannot undo all, by
+---one when it is gone.
+local function abort(world, made, fault, found)
+  local ends = go_on(world, made.run, "abort")
+  local over = ends.status == "aborted" or ends.status == "done"
+  local may_go_on = fault.undoing and not (fault.committed and ends.status == "failed")
+  if not over and (may_go_on or error_.halts(fault.error)) then
+    inject.place(nil)
+    ends = go_on(world, made.run, "abort")
+  end
+  local may_fail = fault.committed and ends.status == "failed"
+  if ends.status ~= "aborted" and ends.status ~= "done" and not may_fail then
+    found[#found + 1] = "the abort ended " .. said(ends)
+  end
+  return ends
+end
+
+---Resumes a run when the cause is gone. One that fails by itself and is kept is aborted then.
+local function resume(world, made, scenario, found)
+  inject.place(nil)
+  local ends = go_on(world, made.run, "resume")
+  if ends.status == "kept" and scenario.ends ~= "done" then
+    return abort(world, made, { error = {} }, found)
+  end
+  if ends.status ~= scenario.ends then found[#found + 1] = "the resume ended " .. said(ends) end
+  return ends
+end
+
+---Runs a scenario in which an operation fails before its first request; the run that is not over
+---then is aborted, or resumed when the cause is gone.
+---@param name string of the scenario
+---@param known table from `cases.count`
+---@param fault spec.Injection
+---@param how "abort"|"resume"
+---@param on_error "cleanup"|"keep"
+---@return string[] problems none: everything holds
+---@return string status how it ended at first
+function cases.ended(name, known, fault, how, on_error)
+  local scenario, found = cases.scenarios[name], {}
+  local world = prepare(scenario)
+  world.on_error = on_error
+  inject.place(fault)
+  death.live(nil)
+  local made = start(world, scenario, scenario.version)
+  local ends = made
+  if not fault.reached then found[1] = "the run did not come to " .. fault.key end
+  local open_ = made.status == "stopped" or made.status == "kept"
+  if open_ and how == "resume" then
+    ends = resume(world, made, scenario, found)
+  elseif open_ or made.status == "failed" and made.exit ~= 7 then
+    ends = abort(world, made, fault, found)
+  end
+  inject.place(nil)
+  for _, problem in ipairs(problems_at_end(world, ends, known, fault)) do
+    found[#found + 1] = problem
+  end
+  if #found > 0 then found[#found + 1] = "first ended " .. said(made) end
+  world:close()
+  return found, made.status
 end
 
 return cases

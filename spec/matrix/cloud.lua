@@ -8,6 +8,7 @@ local error_ = require "kiln.error"
 local sim = require "providers.digitalocean.sim"
 local death = require "spec.matrix.death"
 local guests = require "spec.matrix.guests"
+local inject = require "spec.matrix.inject"
 
 local cloud = {}
 
@@ -21,8 +22,25 @@ Cloud.__index = Cloud
 
 local epoch = 1780000000
 
+local own_files = { "app.lua", "app.conf", "choices.lua", "nested.lua" }
+
+---Writes the project's files: the matrix's own recipes, or an example with programs that are one
+---line each, the version that they serve.
+local function write_project(dir, folder)
+  local from, names = folder or "spec/matrix", folder and { "app.lua", "app.service" } or own_files
+  if folder then
+    assert(fs.mkdir(dir .. "/bin"))
+    for _, version in ipairs { "v1", "v2", "v3" } do
+      assert(fs.write(dir .. "/bin/app-" .. version, version))
+    end
+  end
+  for _, name in ipairs(names) do
+    assert(fs.write(dir .. "/" .. name, assert(fs.read(from .. "/" .. name))))
+  end
+end
+
 ---Makes an empty account and project.
----@param opts? { faults: table[]? }
+---@param opts? { faults: table[]?, folder: string? } `folder`: the example whose project it is
 ---@return spec.Cloud
 function cloud.new(opts)
   local self = setmetatable({ dir = assert(fs.temp_dir()), lost = {}, seen = {} }, Cloud)
@@ -34,9 +52,7 @@ function cloud.new(opts)
   self.running = function(address) return self:droplet_at(address) end
   self.power_off = function(droplet) self.sim:power_off(droplet.id) end
   self.guests = guests.new(self)
-  for _, name in ipairs { "app.lua", "app.conf", "choices.lua", "nested.lua" } do
-    assert(fs.write(self.dir .. "/" .. name, assert(fs.read("spec/matrix/" .. name))))
-  end
+  write_project(self.dir, opts and opts.folder)
   return self
 end
 
@@ -45,12 +61,14 @@ function Cloud:close()
   assert(fs.remove(self.dir, { recursive = true }))
 end
 
----Gives the running droplet behind an address, its own or a reserved one.
+---Gives the running droplet behind an address, its own, a reserved one or a balancer's.
 function Cloud:droplet_at(address)
   self.sim:catch_up()
   local world = self.sim.world
   local reserved = world.reserved_ips:find(function(row) return row.id == address end)
-  local droplet = reserved and world.droplets:get(reserved.droplet_id)
+  local balancer = world.load_balancers:find(function(row) return row.ip == address end)
+  local front = reserved and reserved.droplet_id or balancer and balancer.droplet_ids[1]
+  local droplet = front and world.droplets:get(front)
     or world.droplets:find(function(row) return row.address == address end)
   return droplet and droplet.status == "active" and droplet or nil
 end
@@ -66,10 +84,15 @@ function Cloud:give_up()
   end
 end
 
----Whether what the reserved address points to answers.
+---Whether what the front points to answers.
 function Cloud:serves()
-  for _, row in ipairs(self.sim.world.reserved_ips:list()) do
+  local world = self.sim.world
+  for _, row in ipairs(world.reserved_ips:list()) do
     local version = self.guests:serving(row.id)
+    if version then return version end
+  end
+  for _, row in ipairs(world.load_balancers:list()) do
+    local version = self.guests:serving(row.ip)
     if version then return version end
   end
 end
@@ -87,6 +110,7 @@ function Cloud:send(request)
   local path, query = request.url:match("^%a+://[^/]+([^?]*)%??(.*)$")
   local what = request.method .. " " .. path:gsub("%d%d%d+", "N"):gsub("kl%-[%x%-]+", "T")
   local changes = request.method ~= "GET"
+  if changes then inject.pass() end
   if changes then death.pass("before " .. what) elseif death.dead then death.pass "" end
   local headers = {}
   for name, value in pairs(request.headers or {}) do
@@ -126,12 +150,12 @@ end
 function Cloud:state(store)
   self.sim:catch_up()
   local world = self.sim.world
-  local out = { droplets = {}, images = {}, addresses = {}, projects = {}, releases = {},
-    ledger = {} }
+  local out = { droplets = {}, images = {}, addresses = {}, balancers = {}, databases = {},
+    records = {}, projects = {}, releases = {}, ledger = {} }
   for _, row in ipairs(world.droplets:list(function(one) return not one.dying end)) do
     local files = self.guests:of(row).files
     table.insert(out.droplets, ("%s %s %s"):format(row.name, row.status,
-      files["/opt/app/version"] or "-"))
+      files["/opt/app/version"] or files["/opt/app/app"] or "-"))
   end
   for _, row in ipairs(world.images:list(function(image) return not image.public end)) do
     table.insert(out.images, (row.name:match("^%S+")))
@@ -139,6 +163,21 @@ function Cloud:state(store)
   for _, row in ipairs(world.reserved_ips:list()) do
     local droplet = row.droplet_id and world.droplets:get(row.droplet_id)
     table.insert(out.addresses, "app -> " .. (droplet and droplet.name or "none"))
+  end
+  for _, row in ipairs(world.load_balancers:list()) do
+    local names = {}
+    for index, id in ipairs(row.droplet_ids) do
+      local droplet = world.droplets:get(id)
+      names[index] = droplet and droplet.name or "none"
+    end
+    table.sort(names)
+    table.insert(out.balancers, row.name .. " -> " .. table.concat(names, ", "))
+  end
+  for _, row in ipairs(world.databases:list()) do table.insert(out.databases, row.name) end
+  for _, domain in ipairs(world.domains:list()) do
+    for _, row in ipairs(domain.records:list()) do
+      if row.type == "A" then table.insert(out.records, row.name .. "." .. domain.id) end
+    end
   end
   for _, row in ipairs(world.projects:list(function(one) return not one.is_default end)) do
     table.insert(out.projects, row.name)
@@ -164,6 +203,8 @@ function cloud.orphans(state)
   for _, text in ipairs(state.droplets) do count("machine", text:match("^%S+"), 1) end
   for _, name in ipairs(state.images) do count("image", name, 1) end
   for _ in ipairs(state.addresses) do count("address", "app", 1) end
+  for _, text in ipairs(state.balancers) do count("balancer", text:match("^%S+"), 1) end
+  for _, name in ipairs(state.databases) do count("database", name, 1) end
   for _, text in ipairs(state.ledger) do seen[text] = (seen[text] or 0) - 1 end
   for key, left in pairs(seen) do
     if left ~= 0 then

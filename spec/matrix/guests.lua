@@ -4,6 +4,7 @@ local crypto = require "rt.crypto"
 local error_ = require "kiln.error"
 local timer = require "rt.timer"
 local death = require "spec.matrix.death"
+local inject = require "spec.matrix.inject"
 
 local guests = {}
 
@@ -49,7 +50,8 @@ end
 ---@return string?
 function Guests:serving(address)
   local droplet = self.account.running(address)
-  local version = droplet and self:of(droplet).files["/opt/app/version"]
+  local files = droplet and self:of(droplet).files or {}
+  local version = files["/opt/app/version"] or files["/opt/app/app"]
   return version ~= "v3" and version or nil
 end
 
@@ -57,6 +59,7 @@ local Session = {}
 Session.__index = Session
 
 local function reach(self, what)
+  inject.pass()
   death.pass("before " .. what)
   timer.sleep(0.05)
   local droplet = self.guests.account.running(self.address)

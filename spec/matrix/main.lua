@@ -7,6 +7,8 @@
 ---  kiln lua spec/matrix/main.lua nested 50      recipes of nested blocks, made from 1 to 50
 ---  kiln lua spec/matrix/main.lua faults         a fault of every kind at every request instead
 ---  kiln lua spec/matrix/main.lua faults swap 17 one of these; `faults short` every 149th
+---  kiln lua spec/matrix/main.lua ended          an error at every operation instead, before its
+---                                               first request; `ended example 17`, `ended short`
 local timer = require "rt.timer"
 local death = require "spec.matrix.death"
 
@@ -35,6 +37,13 @@ local names = cases.scenarios[arg[2]] and { arg[2] }
 if word == "faults" then
   local holds = require("spec.matrix.faults").run(names,
     arg[2] == "short" and 149 or 1, tonumber(arg[3]))
+  timer.real()
+  os.exit(holds and 0 or 1)
+end
+if word == "ended" then
+  local ended = require "spec.matrix.ended"
+  local holds = ended.run(cases.scenarios[arg[2]] and names or ended.scenarios,
+    arg[2] == "short" and tonumber(arg[3]) or 1, arg[2] ~= "short" and tonumber(arg[3]) or nil)
   timer.real()
   os.exit(holds and 0 or 1)
 end

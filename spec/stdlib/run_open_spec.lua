@@ -33,6 +33,20 @@ function app.swap(run)
   end)
 end
 
+---Fails, and undoes in two actions of two operations each.
+function app.pair(run)
+  return run:transaction(function(undo)
+    for _, name in ipairs { "first", "second" } do
+      act(run, name)
+      undo(name, function()
+        act(run, "stop " .. name)
+        act(run, "destroy " .. name)
+      end)
+    end
+    act(run, "probe", { class = "read" })
+  end)
+end
+
 ---Bakes, then goes on.
 function app.bake(run)
   op.ensure(function()
@@ -121,10 +135,34 @@ describe("a run whose world fails", function()
     assert.equal("boot, move, move back, destroy", world())
   end)
 
-  it("leaves them there too when traffic can't go back", function()
+  it("leaves them there too when traffic can't go back; an abort tries that again", function()
     broken "<probe> <move back> for good"
-    ended("failed", 1, start "swap")
+    local outcome = ended("failed", 1, start "swap")
+    ended("failed", 1, folder:continue("abort", outcome.run))
     assert.equal("boot, move", world())
+    broken "<probe>"
+    ended("aborted", 0, folder:continue("abort", outcome.run))
+    assert.equal("boot, move, move back, destroy", world())
+  end)
+
+  for how, status in pairs { resume = "rolled_back", abort = "aborted" } do
+    it("goes on in the middle of an undo of several operations: " .. how, function()
+      broken "<probe> <stop second>"
+      local outcome = ended("stopped", 4, start "pair")
+      assert.equal("first, second, stop first, destroy first", world())
+      broken "<probe>"
+      assert.equal(status, folder:continue(how, outcome.run).status)
+      assert.equal("first, second, stop first, destroy first, stop second, destroy second", world())
+    end)
+  end
+
+  it("is undone by an abort when its cleanup alone failed for good", function()
+    broken "<destroy> for good"
+    local outcome = ended("failed", 1, start "bake")
+    ended("failed", 1, folder:continue("abort", outcome.run))
+    broken ""
+    ended("aborted", 0, folder:continue("abort", outcome.run))
+    assert.equal("build, destroy", world())
   end)
 
   it("stops when a cleanup fails, and goes on from there", function()

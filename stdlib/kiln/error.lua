@@ -79,7 +79,8 @@ local steering = {
 
 ---What kiln notes in an error on its way up, and then acts on.
 local notes = {
-  "abort", "choice", "effect", "kept", "moved_back", "op", "replayed", "undone", "undone_text",
+  "abort", "choice", "effect", "kept", "moved_back", "not_undone", "op", "replayed", "undone",
+  "undone_text",
 }
 
 ---Makes an error value of a recipe's own one that cannot steer the run: a kind that only kiln
@@ -124,6 +125,15 @@ end
 function error_.halts(value)
   return error_.is(value, "stopped", "fenced", "diverged", "store", "memory")
     or error_.is(value, "auth") and value.cloud ~= nil
+end
+
+---Notes in the error that ends a run which operation of its undo failed: an abort tries it again.
+---@param err kiln.Error
+---@param failure kiln.Error
+function error_.note_open(err, failure)
+  if not failure.op then return end
+  err.not_undone = err.not_undone or {}
+  table.insert(err.not_undone, failure.op)
 end
 
 ---Tells whether what failed so may succeed another time: what is not there, and what nobody can do

@@ -349,8 +349,8 @@ function op.call(spec)
 end
 
 ---Cleans up. What fails there is open again in the journal: the run stops, a resume tries it again.
-local function clean_up(state, cleanup, err)
-  local ok, failure = scope.cleanup(cleanup)
+local function clean_up(state, cleanup, path, err)
+  local ok, failure = scope.cleanup(cleanup, path)
   if ok then return end
   if error_.halts(failure) then error(failure, 0) end
   if err then
@@ -358,6 +358,7 @@ local function clean_up(state, cleanup, err)
   end
   if state.run and failure.op and error_.may_pass(failure) then state.run:leave_open { failure } end
   failure.undone = false
+  error_.note_open(failure, failure)
   error(failure, 0)
 end
 
@@ -370,7 +371,7 @@ end
 ---@param cleanup fun()
 ---@return T
 function op.ensure(body, cleanup)
-  local state = scope.state()
+  local state, path = scope.state(), scope.cleanup_path()
   local outer = state.ensured
   state.ensured = true
   local result = table.pack(xpcall(body, trace.handler))
@@ -378,7 +379,7 @@ function op.ensure(body, cleanup)
   local err = not result[1] and error_.from(result[2])
   if err and error_.halts(err) then error(err, 0) end
   if err and state.run and state.run:keeps(err) then error(err, 0) end
-  clean_up(state, cleanup, err)
+  clean_up(state, cleanup, path, err)
   if err then
     if err.undone == nil then err.undone = true end
     error(err, 0)

@@ -32,6 +32,7 @@ local scope = {}
 ---@field interrupted? boolean it was cancelled in an operation
 ---@field uses? kiln.image.Used[] what the build that runs takes from this computer
 ---@field choices? integer blocks whose first task decides, begun so far
+---@field cleanups? integer cleanups with a path of their own so far
 
 ---Gives the running task's record.
 ---@return kiln.TaskState
@@ -293,17 +294,44 @@ local function contest(parent, bodies, choice)
   return winner
 end
 
+---Returns the path for the operations of a cleanup that the running task will need. They are apart
+---from the task's own: however many of them were done, what comes after has the same keys.
+---@return string? path "/2~1": the first one of task /2; nil where nothing is journaled
+function scope.cleanup_path()
+  local state = scope.state()
+  if state.operation or not state.run then return nil end
+  state.cleanups = (state.cleanups or 0) + 1
+  return ("%s~%d"):format(state.path, state.cleanups)
+end
+
+local counters = { "path", "ordinal", "children", "choices", "cleanups" }
+
+---Runs a function with the running task's operations under another path.
+local function under(state, path, body)
+  if not path then return xpcall(body, trace.handler) end
+  local outer = {}
+  for _, name in ipairs(counters) do
+    outer[name] = state[name]
+    state[name] = 0
+  end
+  state.path = path
+  local ok, value = xpcall(body, trace.handler)
+  for _, name in ipairs(counters) do state[name] = outer[name] end
+  return ok, value
+end
+
 ---Runs what removes what a failure or a finished block leaves. An abort does not fall into it; that
 ---another task failed takes effect when it is over.
 ---@async
 ---@param body fun(): any
+---@param path? string from `cleanup_path` (the task's own)
 ---@return boolean ok
 ---@return any result_or_error
-function scope.cleanup(body)
+function scope.cleanup(body, path)
   local state = scope.state()
   local outer = state.cleanup
   state.cleanup = true
-  local ok, value = xpcall(body, trace.handler)
+  local ok, value = under(state, path, body)
   state.cleanup = outer
   return ok, value
 end

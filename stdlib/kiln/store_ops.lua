@@ -20,13 +20,14 @@ end
 ---@param atomic fun(self: kiln.Store, body: fun(): any): any
 return function(Store, exec, atomic)
   ---Lists the keys of a task's operations and blocks, its own and those below: "/6#1", "/6!1",
-  ---"/6/2#1".
+  ---"/6/2#1", "/6~1#1".
   ---@param run string
   ---@param path string
   ---@return string[]
   function Store:op_keys_below(run, path)
-    local rows = exec(self, "SELECT key FROM ops WHERE run = ?1 AND key >= ?2 AND key < ?3", run,
-      path .. "!", path .. "0")
+    local rows = exec(self, [[SELECT key FROM ops WHERE run = ?1
+      AND (key >= ?2 AND key < ?3 OR key >= ?4 AND key < ?5)]], run, path .. "!", path .. "0",
+      path .. "~", path .. "\x7f")
     local keys = {}
     for index, row in ipairs(rows) do keys[index] = row.key end
     return keys
@@ -104,6 +105,17 @@ return function(Store, exec, atomic)
   function Store:abort_delivered(run)
     return #exec(self, [[SELECT 1 FROM ops WHERE run = ?1 AND state = 'failed'
       AND error LIKE '%"abort":true%']], run) > 0
+  end
+
+  ---Lets operations of an undo that failed be tried again, and nothing else.
+  ---@param id string
+  ---@param keys string[]
+  function Store:ops_retry_undo(id, keys)
+    for _, key in ipairs(keys) do
+      exec(self, [[UPDATE ops SET state = 'again', attempt = attempt + 1, error = NULL,
+        outcome_seal = NULL, ended = NULL WHERE run = ?1 AND key = ?2 AND state = 'failed']], id,
+        key)
+    end
   end
 
   ---Lets the operation at which a run failed be tried again, and those that its failure cancelled

@@ -29,9 +29,9 @@ local function is_behind(state)
   if not state.run or state.operation then return false end
   if state.replaying then return true end
   for _, key in ipairs(state.run.store:op_keys_below(state.run.id, state.path)) do
-    local kind, number = key:match("^([#!/])(%d+)", #state.path + 1)
+    local kind, number = key:match("^([#!/~])(%d+)", #state.path + 1)
     local come = kind == "#" and state.ordinal or kind == "!" and state.choices
-      or kind == "/" and state.children or 0
+      or kind == "/" and state.children or kind == "~" and state.cleanups or 0
     if math.tointeger(tonumber(number)) > come then return true end
   end
   return false

@@ -109,7 +109,8 @@ local function classify(self, ok, result)
     local begun = self.touched or self.resumed or not error_.is(result, "auth")
     return begun and "stopped" or "failed"
   end
-  if self.aborting and (result.abort or result.replayed) and result.undone ~= false then
+  local cancelled = result.abort or result.replayed
+  if self.aborting and not self.committed and cancelled and result.undone ~= false then
     return "aborted"
   end
   if result.undone then return "rolled_back" end
@@ -311,6 +312,15 @@ function run.start(opts)
   end)
 end
 
+---Returns the operations of a failed run's undo that failed, and whether the run failed by one of
+---them alone: then it is like one that stopped there.
+local function not_undone(row)
+  local err = row.status == "failed" and row.error and json.decode(row.error)
+  local keys, alone = err and err.not_undone or {}, false
+  for _, key in ipairs(keys) do alone = alone or key == row.failed_key end
+  return keys, alone
+end
+
 ---Goes on with a run that stopped or died, from its stored sources and its journal.
 local function continue(opts, aborting)
   return guarded(function()
@@ -345,13 +355,17 @@ local function continue(opts, aborting)
       aborting = aborting or row.status == "aborting", looked_up = looked_up,
     })
     self.edited = opts.edited
+    local undo, alone = not_undone(row)
     -- A run that failed is undone from its failure on: nothing is left to cancel.
-    self.abort_pending = self.aborting and not row.failed_key and not store:abort_delivered(row.id)
+    self.abort_pending = self.aborting and (alone or not row.failed_key)
+      and not store:abort_delivered(row.id)
     return with_lease(self, loaded, row.entry, opts, function()
       if row.status == "kept" and not aborting then
         store:ops_retry(self.id, row.failed_key)
         store:run_failed_at(self.id, nil)
       end
+      if alone then store:ops_retry(self.id, row.failed_key) end
+      store:ops_retry_undo(self.id, undo)
       store:run_status(self.id, self.aborting and "aborting" or "running")
       store:run_on_error(self.id, self.on_error)
     end)

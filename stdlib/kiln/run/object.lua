@@ -236,7 +236,7 @@ local function unwind(self, undos, err)
     local undo = undos[index]
     local ok, failure = scope.cleanup(function()
       self:step { name = undo.name, undo = true, perform = undo.action }
-    end)
+    end, undo.path)
     if not ok then
       if error_.halts(failure) then error(failure, 0) end
       err.message = ("%s; undoing '%s' failed too: %s")
@@ -245,6 +245,7 @@ local function unwind(self, undos, err)
         table.insert(open, failure)
       else
         err.undone = false
+        error_.note_open(err, failure)
       end
       if undo.always then break end
     end
@@ -265,7 +266,9 @@ end
 function Run:transaction(body, opts)
   local undos = {}
   local result = table.pack(xpcall(body, trace.handler, function(name, action, how)
-    undos[#undos + 1] = { name = name, action = action, always = how and how.always }
+    undos[#undos + 1] = {
+      name = name, action = action, always = how and how.always, path = scope.cleanup_path(),
+    }
   end))
   if result[1] then return table.unpack(result, 2, result.n) end
   local err = error_.from(result[2])
