@@ -10,7 +10,7 @@ packages="
   cmake ninja-build pkg-config gcc libc6-dev dpkg-dev file
   liblua5.4-dev lua-cjson-dev lua-argparse libuv1-dev libcurl4-openssl-dev libssh2-1-dev libssl-dev
   libsqlite3-dev libyaml-dev libmicrohttpd-dev libarchive-dev zlib1g-dev
-  mmdebstrap debian-archive-keyring iproute2 nftables passt uidmap zstd openssh-client
+  mmdebstrap debian-archive-keyring iproute2 nftables passt uidmap zstd e2fsprogs openssh-client
   python3-digitalocean python3-yaml openssh-server lua-busted lua-check clang-format git curl ca-certificates
   nghttp2-server fish tcsh zsh groff netcat-openbsd
 "

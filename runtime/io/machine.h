@@ -82,11 +82,12 @@ bool kl_router_read(kl_site *site, kl_failure *failure);
 // Writes a path below the site's folder, in which the helper works.
 void kl_site_path(const kl_site *site, char *out, size_t size, const char *format, ...)
     __attribute__((format(printf, 4, 5)));
-// Opens a folder of the site (O_PATH), through no symbolic link; -1: failed.
-int kl_site_folder(const kl_site *site, const char *path, struct stat *out, kl_failure *failure);
-// Makes a folder of the site with that mode: the site's owner's, or of the ids of layers.
-bool kl_site_own_folder(const kl_site *site, const char *path, mode_t mode, bool of_machine,
-                        kl_failure *failure);
+// Opens a folder below one that is open (O_PATH), through no symbolic link; -1: failed.
+int kl_site_folder(int base, const char *path, struct stat *out, kl_failure *failure);
+// Makes a folder with that mode below one that is open: the site's owner's, or of the ids of
+// layers.
+bool kl_site_own_folder(const kl_site *site, int base, const char *path, mode_t mode,
+                        bool of_machine, kl_failure *failure);
 // Makes images/ or machines/, closed to others; takes one of before over.
 bool kl_site_make_folder(const kl_site *site, const char *name, kl_failure *failure);
 
@@ -118,6 +119,8 @@ bool kl_ids_describe(const kl_site *site, kl_buf *out, kl_failure *failure);
 typedef bool kl_inside_fn(const void *ctx, kl_buf *out, kl_failure *failure);
 bool kl_inside(const kl_site *site, int folder, kl_inside_fn *work, const void *ctx, kl_buf *out,
                kl_failure *failure);
+// Copies the layer of a machine that has a disk into a folder of the site.
+bool kl_layer_copy(const kl_site *site, const char *machine, const char *to, kl_failure *failure);
 // Moves a layer's folder within the site.
 bool kl_layer_move(const kl_site *site, const char *from, const char *to, kl_failure *failure);
 // Removes a tree of the site; fine when it is not there.
@@ -131,16 +134,33 @@ typedef struct kl_layers {
     int folder, own;    // root's: machines/NAME, and as a tree with the machine's ids
     int trees[KL_LAYERS_MAX], count;
 } kl_layers;
-// `first`: the machine's root on the host (root's sites only).
+// `first`: the machine's root on the host (root's sites only). Takes `own`, of kl_layers_own; -1:
+// opens it.
 bool kl_layers_open(kl_layers *out, const kl_site *site, const char *machine, const char *layers,
-                    unsigned first, kl_failure *failure);
+                    unsigned first, int own, kl_failure *failure);
 void kl_layers_close(kl_layers *self);
 // In a process that is the machine's root: makes a mount namespace, mounts, and goes there. Returns
 // what failed, or NULL.
 const char *kl_layers_mount(const kl_layers *self);
+// The folder that holds a machine's upper/ and work/: of its disk, or machines/NAME; -1: failed.
+int kl_layers_own(const kl_site *site, const char *machine, kl_failure *failure);
 // A folder below machines/NAME or images/NAME, with its ids mapped to those from `first` on.
 int kl_layers_tree(const kl_site *site, const char *folder, const char *below, unsigned first,
                    kl_failure *failure);
+
+// Makes upper/ and work/ in the folder `own` (of kl_layers_own), with what a machine is told.
+bool kl_seed_write(const kl_site *site, int own, const kl_fields *request, kl_failure *failure);
+
+// A machine's own disk. See the file.
+// Can machines of this site have one? Says what is missing.
+bool kl_disk_possible(const kl_site *site, const char **why);
+// The size of a disk: `wanted` bytes, or 10 GiB (NULL), half of what the host has free at most.
+long long kl_disk_bytes(const kl_site *site, const char *wanted);
+// Makes the disk of machines/NAME; nothing where that is not possible.
+bool kl_disk_make(const kl_site *site, const char *name, const char *wanted, kl_failure *failure);
+bool kl_disk_exists(const kl_site *site, const char *name);
+// Opens its root; -1: the machine has no disk.
+bool kl_disk_open(int *out, const kl_site *site, const char *name, kl_failure *failure);
 
 // The network of a site.
 // Gives the router rules of nftables, in one transaction.
@@ -242,9 +262,10 @@ bool kl_nest_enter(const kl_nest *self);
 // Its other half, in the helper. `first`: as of kl_layers_open.
 bool kl_nest_map(const kl_site *site, pid_t pid, unsigned first, kl_failure *failure);
 
-// Boots a machine whose folder is ready; returns when its PID 1 runs.
+// Boots a machine whose folder is ready; returns when its PID 1 runs. Takes `own`, as
+// kl_layers_open.
 bool kl_shim_boot(kl_site *site, const char *name, const char *layers, const kl_fields *meta,
-                  kl_failure *failure);
+                  int own, kl_failure *failure);
 
 // In what becomes a machine's PID 1: refuses system calls that reach for the host.
 bool kl_shim_filter(void);

@@ -20,11 +20,11 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-int kl_site_folder(const kl_site *site, const char *path, struct stat *out, kl_failure *failure)
+int kl_site_folder(int base, const char *path, struct stat *out, kl_failure *failure)
 {
     const struct open_how how = {.flags = O_PATH | O_DIRECTORY | O_CLOEXEC,
                                  .resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS};
-    int fd = (int)syscall(SYS_openat2, site->fd, path, &how, sizeof how);
+    int fd = (int)syscall(SYS_openat2, base, path, &how, sizeof how);
     if (fd >= 0 && fstat(fd, out) == 0)
         return fd;
     kl_failure_errno(failure, errno, path);
@@ -33,15 +33,15 @@ int kl_site_folder(const kl_site *site, const char *path, struct stat *out, kl_f
     return -1;
 }
 
-bool kl_site_own_folder(const kl_site *site, const char *path, mode_t mode, bool of_machine,
-                        kl_failure *failure)
+bool kl_site_own_folder(const kl_site *site, int base, const char *path, mode_t mode,
+                        bool of_machine, kl_failure *failure)
 {
     struct stat there;
-    if (mkdirat(site->fd, path, mode) != 0 && errno != EEXIST) {
+    if (mkdirat(base, path, mode) != 0 && errno != EEXIST) {
         kl_failure_errno(failure, errno, path);
         return false;
     }
-    int fd = kl_site_folder(site, path, &there, failure);
+    int fd = kl_site_folder(base, path, &there, failure);
     if (fd < 0)
         return false;
     int open_fd = openat(fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);

@@ -122,9 +122,9 @@ static bool make_part(const kl_site *site, const char *part, bool with_fs, unsig
     char path[PATH_MAX], layer[PATH_MAX + 4];
     kl_site_path(site, path, sizeof path, "images/%s", part);
     snprintf(layer, sizeof layer, "%s/fs", path);
-    return kl_site_own_folder(site, path, 0755, false, failure) &&
+    return kl_site_own_folder(site, site->fd, path, 0755, false, failure) &&
            kl_ids_note(site, path, ids, failure) &&
-           (!with_fs || kl_site_own_folder(site, layer, 0755, true, failure));
+           (!with_fs || kl_site_own_folder(site, site->fd, layer, 0755, true, failure));
 }
 
 // By its magic number (RFC 8878, 3.1.1); on a pipe tar cannot look for itself.
@@ -245,31 +245,53 @@ static bool lowers_of(const kl_site *site, const char *parent, kl_buf *out, kl_f
     return kl_files_read(out, path, 65536, failure);
 }
 
-// All that takes time happens while the layer is still the machine's. Cut off between the last two
-// renames, it is completed by a freeze of the same name.
-static bool freeze(const kl_site *site, const kl_fields *request, const char *parent,
-                   kl_failure *failure)
+// Moves the layer into the folder `part`. All that takes time happens while it is still the
+// machine's. Cut off between the two renames, it is completed by a freeze of the same name.
+static bool take_layer(const kl_site *site, const char *machine, const char *part,
+                       const char *parent, kl_fields *meta, kl_failure *failure)
 {
-    const char *machine = kl_fields_get(request, "name"), *name = kl_fields_get(request, "image");
-    char part[160], from[160], to[192], upper[192], layer[224];
-    kl_fields meta = {0};
-    kl_buf lowers = {0};
+    char from[160], to[192], upper[192], layer[224];
     unsigned ids = 0;
-    snprintf(part, sizeof part, ".%s.part", name);
     snprintf(from, sizeof from, "machines/%s", machine);
     snprintf(to, sizeof to, "images/%s", part);
     snprintf(upper, sizeof upper, "%s/upper", from);
     snprintf(layer, sizeof layer, "%s/fs", to);
     bool taken = access(layer, F_OK) == 0;
+    return (taken || clean(site, machine, parent, failure)) &&
+           (site->ordinary || kl_ids_of_folder(from, &ids, failure)) &&
+           make_part(site, part, false, ids, failure) &&
+           add_digest(site, taken ? to : from, taken ? "fs" : "upper", meta, failure) &&
+           (taken || kl_layer_move(site, upper, layer, failure));
+}
+
+// The same from a disk, by a copy: one that was cut off is made anew.
+static bool copy_layer(const kl_site *site, const char *machine, const char *part,
+                       const char *parent, kl_fields *meta, kl_failure *failure)
+{
+    char to[192], layer[224];
+    snprintf(to, sizeof to, "images/%s", part);
+    snprintf(layer, sizeof layer, "%s/fs", to);
+    return clean(site, machine, parent, failure) && kl_layer_remove(site, to, failure) &&
+           make_part(site, part, true, (unsigned)site->uid, failure) &&
+           kl_layer_copy(site, machine, layer, failure) &&
+           add_digest(site, to, "fs", meta, failure);
+}
+
+static bool freeze(const kl_site *site, const kl_fields *request, const char *parent,
+                   kl_failure *failure)
+{
+    const char *machine = kl_fields_get(request, "name"), *name = kl_fields_get(request, "image");
+    char part[160];
+    kl_fields meta = {0};
+    kl_buf lowers = {0};
+    snprintf(part, sizeof part, ".%s.part", name);
     finish_meta(&meta, request);
-    bool ok = (taken || clean(site, machine, parent, failure)) &&
-              (site->ordinary || kl_ids_of_folder(from, &ids, failure)) &&
-              make_part(site, part, false, ids, failure) &&
-              add_digest(site, taken ? to : from, taken ? "fs" : "upper", &meta, failure) &&
-              lowers_of(site, parent, &lowers, failure) &&
-              describe(site, part, kl_buf_text(&lowers), &meta, failure) &&
-              (taken || kl_layer_move(site, upper, layer, failure)) &&
-              publish(site, part, name, failure);
+    bool ok =
+        (kl_disk_exists(site, machine) ? copy_layer(site, machine, part, parent, &meta, failure)
+                                       : take_layer(site, machine, part, parent, &meta, failure)) &&
+        lowers_of(site, parent, &lowers, failure) &&
+        describe(site, part, kl_buf_text(&lowers), &meta, failure) &&
+        publish(site, part, name, failure);
     if (ok)
         answer_image(name, &meta);
     kl_buf_free(&lowers);
@@ -277,7 +299,7 @@ static bool freeze(const kl_site *site, const kl_fields *request, const char *pa
     return ok;
 }
 
-// The machine loses its layer to the image: it can be destroyed afterwards, not started.
+// The machine has lost its identity, or its layer: it can only be destroyed afterwards.
 bool kl_image_freeze(kl_site *site, const kl_fields *request, kl_failure *failure)
 {
     const char *machine = kl_fields_get(request, "name"), *name = kl_fields_get(request, "image");

@@ -1,5 +1,7 @@
 // The root of a machine: an overlay of its own layer over those of its image.
 //
+// A machine's own layer lies on a disk of its own where there can be one (machine_disk.c).
+//
 // Root's layers belong to one block of host ids, or to the range of before (machine.h), and each
 // machine has a block of its own: they are mounted with their ids mapped (mount_setattr(2)), handed
 // to the machine open, since it may not walk the way to them. An ordinary user's machines all have
@@ -56,36 +58,61 @@ static int map_namespace(unsigned files, unsigned machine, kl_failure *failure)
     return fd;
 }
 
+// A mount of its own of a folder of the site; for an ordinary user the folder.
+static int clone_folder(const kl_site *site, const char *path, kl_failure *failure)
+{
+    struct stat ignored;
+    int fd = kl_site_folder(site->fd, path, &ignored, failure);
+    if (fd < 0 || site->ordinary)
+        return fd;
+    int tree = open_tree(fd, "", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH);
+    if (tree < 0)
+        kl_failure_errno(failure, errno, path);
+    close(fd);
+    return tree;
+}
+
+// Maps the ids of a mount that nobody has yet, of what lies in `folder`. Takes `tree`.
+static int with_ids(const kl_site *site, int tree, const char *folder, unsigned first,
+                    kl_failure *failure)
+{
+    unsigned files = 0;
+    if (tree < 0 || site->ordinary)
+        return tree;
+    int map = kl_ids_of_folder(folder, &files, failure) ? map_namespace(files, first, failure) : -1;
+    struct mount_attr attributes = {.attr_set = MOUNT_ATTR_IDMAP, .userns_fd = (unsigned)map};
+    bool ok =
+        map >= 0 && mount_setattr(tree, "", AT_EMPTY_PATH, &attributes, sizeof attributes) == 0;
+    if (map >= 0 && !ok) {
+        char what[PATH_MAX + 96];
+        snprintf(what, sizeof what,
+                 "%s cannot be mounted with other ids (Linux 5.19 on ext4, xfs or btrfs can)",
+                 folder);
+        kl_failure_errno(failure, errno, what);
+    }
+    if (map >= 0)
+        close(map);
+    if (!ok)
+        close(tree);
+    return ok ? tree : -1;
+}
+
 int kl_layers_tree(const kl_site *site, const char *folder, const char *below, unsigned first,
                    kl_failure *failure)
 {
     char path[PATH_MAX];
-    struct stat ids;
     snprintf(path, sizeof path, "%s%s%s", folder, below[0] != '\0' ? "/" : "", below);
-    int fd = kl_site_folder(site, path, &ids, failure);
-    if (fd < 0 || site->ordinary)
-        return fd;
-    unsigned files = 0;
-    int map = kl_ids_of_folder(folder, &files, failure) ? map_namespace(files, first, failure) : -1;
-    int tree =
-        map >= 0 ? open_tree(fd, "", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH) : -1;
-    struct mount_attr attributes = {.attr_set = MOUNT_ATTR_IDMAP, .userns_fd = (unsigned)map};
-    if (map >= 0 &&
-        (tree < 0 || mount_setattr(tree, "", AT_EMPTY_PATH, &attributes, sizeof attributes) != 0)) {
-        char what[PATH_MAX + 96];
-        snprintf(what, sizeof what,
-                 "%s cannot be mounted with other ids (Linux 5.19 on ext4, xfs "
-                 "or btrfs can)",
-                 path);
-        kl_failure_errno(failure, errno, what);
-        if (tree >= 0)
-            close(tree);
-        tree = -1;
-    }
-    if (map >= 0)
-        close(map);
-    close(fd);
-    return tree;
+    return with_ids(site, clone_folder(site, path, failure), folder, first, failure);
+}
+
+int kl_layers_own(const kl_site *site, const char *machine, kl_failure *failure)
+{
+    char folder[300];
+    int disk;
+    snprintf(folder, sizeof folder, "machines/%s", machine);
+    if (!kl_disk_open(&disk, site, machine, failure))
+        return -1;
+    return disk >= 0 ? disk : clone_folder(site, folder, failure);
 }
 
 // "images/a/fs:images/b/fs": each one open, and its place in the machine's own small folder.
@@ -112,13 +139,15 @@ static bool open_lowers(kl_layers *self, const kl_site *site, const char *layers
 }
 
 bool kl_layers_open(kl_layers *out, const kl_site *site, const char *machine, const char *layers,
-                    unsigned first, kl_failure *failure)
+                    unsigned first, int own, kl_failure *failure)
 {
     char folder[300];
     int used = 0;
     *out = (kl_layers){.folder = -1, .own = -1};
     snprintf(folder, sizeof folder, "machines/%s", machine);
     if (site->ordinary) {
+        if (own >= 0)
+            close(own);
         used = snprintf(out->options, sizeof out->options,
                         "lowerdir=%s,upperdir=%s/upper,workdir=%s/work,userxattr", layers, folder,
                         folder);
@@ -130,9 +159,12 @@ bool kl_layers_open(kl_layers *out, const kl_site *site, const char *machine, co
     }
     struct stat ignored;
     used = snprintf(out->options, sizeof out->options, "lowerdir=");
-    out->folder = kl_site_folder(site, folder, &ignored, failure);
-    out->own = out->folder >= 0 ? kl_layers_tree(site, folder, "", first, failure) : -1;
-    bool ok = out->own >= 0 && open_lowers(out, site, layers, first, &used, failure);
+    out->folder = kl_site_folder(site->fd, folder, &ignored, failure);
+    if (own < 0 && out->folder >= 0)
+        own = kl_layers_own(site, machine, failure);
+    out->own = with_ids(site, own, folder, first, failure);
+    bool ok =
+        out->folder >= 0 && out->own >= 0 && open_lowers(out, site, layers, first, &used, failure);
     snprintf(out->options + used, sizeof out->options - (size_t)used,
              ",upperdir=root/own/upper,workdir=root/own/work,userxattr");
     snprintf(out->root, sizeof out->root, "root/root");

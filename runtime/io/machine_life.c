@@ -1,8 +1,9 @@
 // The life of a machine: created, listed, switched off, started again, destroyed.
 //
-// machines/<name>/ has upper/ and work/ (the overlay), root/ (its mount point), meta (fields), pid.
-// Whether it runs is read from its cgroup, never from a file. One that was switched off has an
-// empty pid: where it is not, and the machine does not run, it was lost with its host.
+// machines/<name>/ has upper/ and work/ (the overlay) or a disk with them, root/ (its mount point),
+// meta (fields), pid. Whether it runs is read from its cgroup, never from a file. One that was
+// switched off has an empty pid: where it is not, and the machine does not run, it was lost with
+// its host.
 //
 // Its meta has `whole` from when it has booted until it is destroyed. What has not is never
 // started: whoever meets it waits for its creation, or removes the rest of it.
@@ -93,58 +94,6 @@ static bool choose_address(const kl_site *site, char *out, size_t size, kl_failu
     return false;
 }
 
-// Makes a folder of the machine's upper layer, owned by its root.
-static bool upper_folder(const kl_site *site, const char *name, const char *below, mode_t mode,
-                         kl_failure *failure)
-{
-    char path[PATH_MAX];
-    kl_site_path(site, path, sizeof path, "machines/%s/%s", name, below);
-    return kl_site_own_folder(site, path, mode, true, failure);
-}
-
-static bool upper_file(const kl_site *site, const char *name, const char *below, const char *text,
-                       mode_t mode, kl_failure *failure)
-{
-    char path[PATH_MAX];
-    kl_site_path(site, path, sizeof path, "machines/%s/upper/%s", name, below);
-    if (!kl_files_write(path, text, strlen(text), mode, KL_FILES_REPLACE, failure))
-        return false;
-    if (lchown(path, site->uid, site->gid) == 0)
-        return true;
-    kl_failure_errno(failure, errno, path);
-    return false;
-}
-
-// NoCloud's seed: https://cloudinit.readthedocs.io/en/latest/reference/datasources/nocloud.html
-static bool write_seed(const kl_site *site, const kl_fields *request, kl_failure *failure)
-{
-    static const char *const folders[] = {"upper/var", "upper/var/lib", "upper/var/lib/cloud",
-                                          "upper/var/lib/cloud/seed", "upper/etc"};
-    const char *name = kl_fields_get(request, "name");
-    const char *user_data = kl_fields_get(request, "user_data");
-    const char *token = kl_fields_get(request, "token");
-    char text[512];
-    for (size_t i = 0; i < sizeof folders / sizeof folders[0]; i++) {
-        if (!upper_folder(site, name, folders[i], 0755, failure))
-            return false;
-    }
-    if (!upper_folder(site, name, "upper/var/lib/cloud/seed/nocloud", 0700, failure))
-        return false;
-    snprintf(text, sizeof text, "instance-id: %s\nlocal-hostname: %s\n",
-             token != NULL ? token : name, name);
-    if (!upper_file(site, name, "var/lib/cloud/seed/nocloud/meta-data", text, 0600, failure) ||
-        !upper_file(site, name, "var/lib/cloud/seed/nocloud/user-data",
-                    user_data != NULL ? user_data : "#cloud-config\n{}\n", 0600, failure))
-        return false;
-    snprintf(text, sizeof text, "nameserver 10.199.%d.53\n", site->block + 1);
-    if (!kl_net_has_uplink(site))
-        text[0] = '\0'; // one that does not answer holds programs up for seconds
-    if (!upper_file(site, name, "etc/resolv.conf", text, 0644, failure))
-        return false;
-    snprintf(text, sizeof text, "127.0.0.1 localhost\n127.0.1.1 %s\n::1 localhost\n", name);
-    return upper_file(site, name, "etc/hosts", text, 0644, failure);
-}
-
 static bool save_meta(const kl_site *site, const char *name, const kl_fields *meta,
                       kl_failure *failure)
 {
@@ -156,7 +105,7 @@ static bool save_meta(const kl_site *site, const char *name, const kl_fields *me
 static bool write_meta(const kl_site *site, const kl_fields *request, const char *address,
                        bool whole, kl_failure *failure)
 {
-    static const char *const kept[] = {"image", "token", "group", "memory", "data"};
+    static const char *const kept[] = {"image", "token", "group", "memory", "disk", "data"};
     char text[32];
     kl_fields meta = {0};
     kl_fields_add(&meta, "address", address);
@@ -222,32 +171,37 @@ static int settle_existing(kl_site *site, const kl_fields *request, kl_fields *m
     return remove_machine(site, name, failure) ? 0 : -1; // the rest of a creation that was cut off
 }
 
-static bool prepare(kl_site *site, const kl_fields *request, char *address, size_t size,
-                    kl_failure *failure)
+// Makes the folder of a machine, with its seed. Returns its own layer, open; -1: failed.
+static int prepare(kl_site *site, const kl_fields *request, char *address, size_t size,
+                   kl_failure *failure)
 {
     const char *name = kl_fields_get(request, "name");
     char folder[PATH_MAX], root[PATH_MAX];
     kl_site_path(site, folder, sizeof folder, "machines/%s", name);
     kl_site_path(site, root, sizeof root, "machines/%s/root", name);
     if (!kl_site_lock(site, failure))
-        return false;
+        return -1;
     bool ok = choose_address(site, address, size, failure) &&
-              kl_site_own_folder(site, folder, 0755, false, failure) &&
+              kl_site_own_folder(site, site->fd, folder, 0755, false, failure) &&
               write_meta(site, request, address, false, failure);
     kl_site_unlock(site);
-    return ok && kl_ids_note(site, folder, (unsigned)site->uid, failure) &&
-           kl_site_own_folder(site, root, 0755, false, failure) &&
-           upper_folder(site, name, "upper", 0755, failure) &&
-           upper_folder(site, name, "work", 0755, failure) && write_seed(site, request, failure);
+    ok = ok && kl_ids_note(site, folder, (unsigned)site->uid, failure) &&
+         kl_site_own_folder(site, site->fd, root, 0755, false, failure) &&
+         kl_disk_make(site, name, kl_fields_get(request, "disk"), failure);
+    int own = ok ? kl_layers_own(site, name, failure) : -1;
+    if (own < 0 || kl_seed_write(site, own, request, failure))
+        return own;
+    close(own);
+    return -1;
 }
 
-static bool boot(kl_site *site, const char *name, kl_failure *failure)
+static bool boot(kl_site *site, const char *name, int own, kl_failure *failure)
 {
     kl_buf layers = {0};
     kl_fields meta = {0};
     bool ok = load_meta(site, name, &meta, failure) &&
               kl_image_layers(site, kl_fields_get(&meta, "image"), &layers, failure) &&
-              kl_shim_boot(site, name, kl_buf_text(&layers), &meta, failure);
+              kl_shim_boot(site, name, kl_buf_text(&layers), &meta, own, failure);
     kl_fields_free(&meta);
     kl_buf_free(&layers);
     return ok;
@@ -265,8 +219,9 @@ bool kl_machine_create(kl_site *site, const kl_fields *request, kl_failure *fail
     kl_buf_free(&layers);
     int there = ok ? settle_existing(site, request, &meta, failure) : -1;
     if (there == 0) {
-        ok = prepare(site, request, address, sizeof address, failure) &&
-             boot(site, name, failure) && write_meta(site, request, address, true, failure);
+        int own = prepare(site, request, address, sizeof address, failure);
+        ok = own >= 0 && boot(site, name, own, failure) &&
+             write_meta(site, request, address, true, failure);
         kl_failure ignored;
         if (!ok)
             remove_machine(site, name, &ignored);
@@ -337,7 +292,7 @@ bool kl_machine_start(kl_site *site, const kl_fields *request, kl_failure *failu
     kl_fields meta = {0};
     bool ok = find(site, request, &meta, failure) && kl_site_up(site, failure);
     if (ok && !is_running(site, name))
-        ok = boot(site, name, failure);
+        ok = boot(site, name, -1, failure);
     if (ok)
         answer_machine(site, name, &meta);
     kl_fields_free(&meta);

@@ -88,7 +88,7 @@ bool kl_scrub(const kl_site *site, const char *machine, const char *layers, kl_f
 {
     kl_failure local = {0};
     kl_layers tree;
-    bool ok = kl_layers_open(&tree, site, machine, layers, (unsigned)site->uid, &local) &&
+    bool ok = kl_layers_open(&tree, site, machine, layers, (unsigned)site->uid, -1, &local) &&
               kl_inside(site, site->fd, scrub, &tree, NULL, &local);
     kl_layers_close(&tree);
     if (!ok)

@@ -342,7 +342,7 @@ static bool apply_peers(kl_site *site, kl_failure *failure)
 }
 
 bool kl_shim_boot(kl_site *site, const char *name, const char *layers, const kl_fields *meta,
-                  kl_failure *failure)
+                  int own, kl_failure *failure)
 {
     char group[PATH_MAX];
     kl_layers tree = {.folder = -1, .own = -1};
@@ -358,7 +358,7 @@ bool kl_shim_boot(kl_site *site, const char *name, const char *layers, const kl_
     bool ok = kl_range_reserve(site, failure) && choose_ids(&self, address, failure) &&
               open_groups(&self, group, sizeof group, failure) &&
               kl_memory_bound(site, name, kl_fields_get(meta, "memory"), &self.memory, failure) &&
-              kl_layers_open(&tree, site, name, layers, self.root, failure) &&
+              kl_layers_open(&tree, site, name, layers, self.root, own, failure) &&
               apply_peers(site, failure) && start(&self, group, address, failure);
     const int open_files[] = {self.payload, self.pid_file, self.block, self.memory};
     for (size_t i = 0; i < sizeof open_files / sizeof open_files[0]; i++) {

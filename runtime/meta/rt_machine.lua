@@ -65,9 +65,9 @@ function machine.release_ids(options) end
 ---taken as it is.
 ---@async
 ---@param options { dir: string, name: string, image: string, user_data: (string|rt.Secret)?,
----  token: string?, group: string?, memory: string?, data: string? } name of a-z, 0-9 and -;
----  machines of one group ("project/service") reach each other; memory is in bytes (half of the
----  host's, 4 GiB at most); data is kept with it
+---  token: string?, group: string?, memory: string?, disk: string?, data: string? } name of a-z, 0-9
+---  and -; machines of one group ("project/service") reach each other; memory is in bytes (half of
+---  the host's, 4 GiB at most), disk too (10 GiB, half of what is free at most); data is kept with it
 ---@return rt.machine.Row? row
 ---@return table? err
 function machine.create(options) end

@@ -13,8 +13,8 @@ typedef enum kl_machine_answer {
 typedef struct kl_machine_verb {
     const char *name;
     kl_machine_answer answer;
-    double timeout;         // seconds; the option `within` comes on top
-    const char *options[8]; // names; "!name" must be there; `within` is seconds
+    double timeout;          // seconds; the option `within` comes on top
+    const char *options[12]; // names; "!name" must be there; `within` is seconds
 } kl_machine_verb;
 
 // Reads the options at 1 (their `dir` too), runs the helper, waits. Nothing may follow it but its

@@ -104,7 +104,7 @@ describe("the ids of root's machines", function()
       local done = as_owner_of(who[2], [[
         cd /
         cut -c-8 "$1"/id
-        cat "$1"/machines/one/upper/var/lib/cloud/seed/nocloud/user-data
+        cat "$1"/machines/one/disk "$1"/machines/one/meta
         ls "$1"/machines "$1"/images "$1"/machines/one
         ln -s /root "$1"/machines/planted
         ln -s /root "$1"/images/planted
@@ -112,8 +112,7 @@ describe("the ids of root's machines", function()
         echo x > "$1"/router
         echo x > "$1"/id]])
       assert.equal(s.tag .. "\n", done.out) -- it is reached, and shows nothing else
-      assert.is_truthy(fs.stat(s.dir
-        .. "/machines/one/upper/var/lib/cloud/seed/nocloud/user-data"))
+      assert.is_truthy(fs.stat(s.dir .. "/machines/one/disk"))
       assert.same({ "one", "two" }, fs.list(s.dir .. "/machines"))
     end)
   end

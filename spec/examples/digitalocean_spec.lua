@@ -95,7 +95,7 @@ describe("the deployment with a database", function()
     end
     table.sort(files)
     assert.same({ dir .. "/site/databases/app-db",
-      dir .. "/site/machines/app-blue-1/upper/opt/app/secret.env" }, files)
+      dir .. "/site/machines/app-blue-1/disk" }, files)
   end)
 
   on_machines("changes configuration by new machines from the same image", function()
