@@ -165,28 +165,30 @@ local function group_of(spec)
   return ("%s/%s"):format(tags.kiln_project or "", tags.kiln_service or spec.name)
 end
 
----Gives what a size's name says, as clouds have it ("s-1vcpu-512mb-10gb", "2gb"): memory, then
----disk, in bytes.
+---Gives what a size's name says, as clouds have it ("s-1vcpu-512mb-10gb", "2gb"): processors;
+---memory, then disk, in bytes.
 local function bounds_of(size)
   local bounds = {}
   for count, unit in (size or ""):lower():gmatch "%f[%w](%d+)([mg])b%f[%W]" do
     bounds[#bounds + 1] = ("%d"):format(tonumber(count) << (unit == "g" and 30 or 20))
   end
-  return { memory = bounds[1], disk = bounds[2] }
+  return {
+    memory = bounds[1], disk = bounds[2], vcpus = (size or ""):lower():match "%f[%w](%d+)vcpu",
+  }
 end
 
 ---Creates a machine; one with the same name and token is taken as it is.
 ---Raises `not_found` (no such image), `exists`, `invalid`, `limit`, `unsupported`.
 ---@async
 ---@param spec { name: string, token: string, image: string, user_data: string?, tags: table?,
----  size: string? } its memory and its disk, where the name has them ("2gb", "s-1vcpu-512mb-10gb")
+---  size: string? } processors, memory, disk, where its name has them ("2gb", "s-1vcpu-512mb-10gb")
 ---@return table machine
 function Driver:create_machine(spec)
   local bounds = bounds_of(spec.size)
   local made, err = machine.create {
     dir = self.site.dir, name = spec.name, token = spec.token, image = spec.image,
     user_data = spec.user_data, group = group_of(spec), memory = bounds.memory,
-    disk = bounds.disk,
+    vcpus = bounds.vcpus, disk = bounds.disk,
     data = json.encode { tags = spec.tags or {} },
   }
   if not made and err.kind == "exists" then

@@ -243,11 +243,18 @@ bool kl_cgroup_wait_empty(const char *path, double seconds);
 bool kl_cgroup_limit(const char *group, const char *file, const char *value, kl_failure *failure);
 // The memory of a machine: `wanted` bytes, or half of the host's (NULL), 4 GiB at most.
 long long kl_memory_bytes(const char *wanted);
-// Bounds a machine's memory, `wanted` bytes or by default. `out`: where the machine's first process
-// writes "0" to be bounded; -1: nothing to do.
-bool kl_memory_bound(const kl_site *site, const char *name, const char *wanted, int *out,
-                     kl_failure *failure);
-void kl_memory_release(const kl_site *site, const char *name);
+// What bounds a machine's memory and processors.
+enum { KL_LIMIT_MEMORY, KL_LIMIT_CPU, KL_LIMITS };
+extern const char *const kl_limits_names[KL_LIMITS];
+// By which version of control groups the site's machines are bounded; 0: by none.
+int kl_limits_version(const kl_site *site, int limit);
+// Sets a machine's by its meta. `joins`: where its first process writes "0" to be bounded; -1:
+// nothing to do.
+bool kl_limits_set(const kl_site *site, const char *name, const kl_fields *meta,
+                   int joins[KL_LIMITS], kl_failure *failure);
+void kl_limits_release(const kl_site *site, const char *name);
+// Adds `unbounded` to a machine's row: what it may take all of.
+void kl_limits_row(kl_fields *row, const kl_site *site, const char *name);
 // Kills everything in it and removes it; fine when it is not there.
 bool kl_cgroup_destroy(const char *path, kl_failure *failure);
 

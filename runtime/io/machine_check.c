@@ -124,6 +124,45 @@ static void check_ids(const kl_site *site)
     kl_buf_free(&map);
 }
 
+// What bounds a machine; where nothing does, machines work all the same.
+static void answer_bound(const char *name, bool bounded, const char *message)
+{
+    kl_fields row = {0};
+    kl_fields_add(&row, "name", name);
+    kl_fields_add(&row, "ok", "yes");
+    kl_fields_add(&row, "warning", bounded ? "no" : "yes");
+    kl_fields_add(&row, "message", message);
+    kl_answer_row(&row);
+    kl_fields_free(&row);
+}
+
+static void check_bounds(const kl_site *site)
+{
+    static const char *const what[KL_LIMITS] = {"the memory", "the share of the processors"};
+    char message[160];
+    const char *why;
+    for (int limit = 0; limit < KL_LIMITS; limit++) {
+        int version = kl_limits_version(site, limit);
+        const char *name = kl_limits_names[limit];
+        if (version != 0)
+            snprintf(message, sizeof message,
+                     "%s of a machine is bounded by control groups, version %d", what[limit],
+                     version);
+        else
+            snprintf(message, sizeof message,
+                     "%s of a machine is not bounded: no control group of ours has the "
+                     "controller %s",
+                     what[limit], name);
+        answer_bound(name, version != 0, message);
+    }
+    if (kl_disk_possible(site, &why))
+        snprintf(message, sizeof message, "a machine has one of its own, of %.1f GiB by default",
+                 (double)kl_disk_bytes(site, NULL) / (1 << 30));
+    else
+        snprintf(message, sizeof message, "a machine may fill the disk of this host: %s", why);
+    answer_bound("disk", why == NULL, message);
+}
+
 static void check_cgroup(const kl_site *site)
 {
     kl_site mine = *site;
@@ -133,6 +172,8 @@ static void check_cgroup(const kl_site *site)
                 kl_cgroup_make(path, sizeof path, &mine, "check", &failure);
     snprintf(file, sizeof file, "%s/cgroup.kill", made ? path : "");
     bool kill = made && access(file, W_OK) == 0;
+    if (made)
+        check_bounds(&mine);
     if (made)
         rmdir(path);
     if (made && kl_cgroup_path(path, sizeof path, &mine, ""))

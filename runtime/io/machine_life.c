@@ -60,6 +60,8 @@ static void answer_machine(const kl_site *site, const char *name, const kl_field
                   is_running(site, name)             ? "running"
                   : kl_machine_init(site, name) != 0 ? "lost"
                                                      : "stopped");
+    if (is_running(site, name))
+        kl_limits_row(&row, site, name);
     kl_buf_append(&row.bytes, meta->bytes.data, meta->bytes.length);
     kl_answer_row(&row);
     kl_fields_free(&row);
@@ -105,7 +107,8 @@ static bool save_meta(const kl_site *site, const char *name, const kl_fields *me
 static bool write_meta(const kl_site *site, const kl_fields *request, const char *address,
                        bool whole, kl_failure *failure)
 {
-    static const char *const kept[] = {"image", "token", "group", "memory", "disk", "data"};
+    static const char *const kept[] = {"image", "token", "group", "memory",
+                                       "vcpus", "disk",  "data"};
     char text[32];
     kl_fields meta = {0};
     kl_fields_add(&meta, "address", address);
@@ -147,7 +150,7 @@ static bool remove_machine(const kl_site *site, const char *name, kl_failure *fa
         return false;
     if (kl_cgroup_path(path, sizeof path, site, name) && !kl_cgroup_destroy(path, failure))
         return false;
-    kl_memory_release(site, name);
+    kl_limits_release(site, name);
     kl_site_path(site, path, sizeof path, "machines/%s", name);
     return kl_layer_remove(site, path, failure);
 }

@@ -26,13 +26,13 @@ typedef struct shim {
     const kl_site *site;
     const char *name;
     kl_layers *layers;
-    unsigned root;   // on the host, the machine's root
-    int memory;      // where it joins what bounds its memory; -1: nowhere
-    long long bytes; // of its memory
-    int block;       // holds its block of ids; -1: it has none of its own
-    int report;      // text of what failed; closed without a word when PID 1 runs
-    int attach;      // a byte comes when the cable is there
-    int payload;     // cgroup.procs of PID 1's group, opened before the shim is the machines' root
+    int limits[KL_LIMITS]; // where it joins what bounds it; -1: nowhere
+    unsigned root;         // on the host, the machine's root
+    long long bytes;       // of its memory
+    int block;             // holds its block of ids; -1: it has none of its own
+    int report;            // text of what failed; closed without a word when PID 1 runs
+    int attach;            // a byte comes when the cable is there
+    int payload; // cgroup.procs of PID 1's group, opened before the shim is the machines' root
     int pid_file;
 } shim;
 
@@ -295,8 +295,10 @@ static pid_t fork_shim(shim *self, const char *group, const int *report, const i
     if (fd < 0 || write(fd, "0", 1) != 1)
         give_up(self, path);
     close(fd);
-    if (self->memory >= 0 && write(self->memory, "0", 1) != 1)
-        give_up(self, "memory");
+    for (int i = 0; i < KL_LIMITS; i++) {
+        if (self->limits[i] >= 0 && write(self->limits[i], "0", 1) != 1)
+            give_up(self, kl_limits_names[i]);
+    }
     run_shim(self);
     _exit(1);
 }
@@ -351,16 +353,17 @@ bool kl_shim_boot(kl_site *site, const char *name, const char *layers, const kl_
                  .name = name,
                  .layers = &tree,
                  .block = -1,
-                 .memory = -1,
+                 .limits = {-1, -1},
                  .bytes = kl_memory_bytes(kl_fields_get(meta, "memory")),
                  .payload = -1,
                  .pid_file = -1};
     bool ok = kl_range_reserve(site, failure) && choose_ids(&self, address, failure) &&
               open_groups(&self, group, sizeof group, failure) &&
-              kl_memory_bound(site, name, kl_fields_get(meta, "memory"), &self.memory, failure) &&
+              kl_limits_set(site, name, meta, self.limits, failure) &&
               kl_layers_open(&tree, site, name, layers, self.root, own, failure) &&
               apply_peers(site, failure) && start(&self, group, address, failure);
-    const int open_files[] = {self.payload, self.pid_file, self.block, self.memory};
+    const int open_files[] = {self.payload, self.pid_file, self.block, self.limits[0],
+                              self.limits[1]};
     for (size_t i = 0; i < sizeof open_files / sizeof open_files[0]; i++) {
         if (open_files[i] >= 0)
             close(open_files[i]);
@@ -370,7 +373,7 @@ bool kl_shim_boot(kl_site *site, const char *name, const char *layers, const kl_
         kl_failure ignored;
         if (kl_cgroup_path(group, sizeof group, site, name))
             kl_cgroup_destroy(group, &ignored);
-        kl_memory_release(site, name);
+        kl_limits_release(site, name);
     }
     return ok;
 }

@@ -198,8 +198,11 @@ bool kl_site_down(kl_site *site, kl_failure *failure)
     kl_site_path(site, path, sizeof path, "network.whole");
     unlink(path);
     bool ok = kl_router_end(site, failure);
-    if (ok && kl_cgroup_path(path, sizeof path, site, ""))
+    if (ok && kl_cgroup_path(path, sizeof path, site, "")) {
         rmdir(path); // stays while a machine runs
+        strncat(path, "-helper", sizeof path - strlen(path) - 1);
+        rmdir(path);
+    }
     kl_site_unlock(site);
     return ok;
 }

@@ -11,6 +11,7 @@ local machine = {}
 ---@field address string of the site's own net; the host reaches it, or kiln alone (`reach`)
 ---@field state "running"|"stopped"|"lost" lost: it ran when the host went down, or was killed
 ---@field image string
+---@field unbounded? string of the host, what it may take all of: "memory, cpu, disk"
 ---@field token? string
 ---@field data? string
 ---@field created integer seconds since 1970
@@ -18,7 +19,8 @@ local machine = {}
 ---Tries each thing that machines need of the host.
 ---@async
 ---@param options { dir: string }
----@return { name: string, ok: boolean, message: string, remedy: string? }[]? rows
+---@return { name: string, ok: boolean, warning: boolean?, message: string,
+---  remedy: string? }[]? rows warning: of what machines work without
 ---@return table? err
 function machine.check(options) end
 
@@ -65,9 +67,10 @@ function machine.release_ids(options) end
 ---taken as it is.
 ---@async
 ---@param options { dir: string, name: string, image: string, user_data: (string|rt.Secret)?,
----  token: string?, group: string?, memory: string?, disk: string?, data: string? } name of a-z, 0-9
----  and -; machines of one group ("project/service") reach each other; memory is in bytes (half of
----  the host's, 4 GiB at most), disk too (10 GiB, half of what is free at most); data is kept with it
+---  token: string?, group: string?, memory: string?, vcpus: string?, disk: string?, data: string? }
+---  name of a-z, 0-9 and -; machines of one group ("project/service") reach each other; memory is
+---  in bytes (half of the host's, 4 GiB at most), disk too (10 GiB, half of what is free at most);
+---  vcpus: the time of how many processors at most (all); data is kept with it
 ---@return rt.machine.Row? row
 ---@return table? err
 function machine.create(options) end

@@ -20,7 +20,7 @@ VERB(machine_repair, "repair", KL_MACHINE_ROW, 60, NULL)
 VERB(machine_network_down, "network_down", KL_MACHINE_ROW, 60, NULL)
 VERB(machine_release_ids, "release_ids", KL_MACHINE_ROW, 60, NULL)
 VERB(machine_create, "create", KL_MACHINE_ROW, 120, "!name", "!image", "user_data", "token",
-     "group", "memory", "disk", "data")
+     "group", "memory", "vcpus", "disk", "data")
 VERB(machine_admit, "admit", KL_MACHINE_ROW, 60, "!name", "!group")
 VERB(machine_list, "list", KL_MACHINE_ROWS, 900, NULL)
 VERB(machine_start, "start", KL_MACHINE_ROW, 120, "!name")

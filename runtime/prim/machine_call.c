@@ -75,7 +75,7 @@ static bool is_number(const char *name)
 // Sets one field of the row on the top. [-0, +0, e]
 static void set_field(lua_State *L, const char *name, const char *value)
 {
-    if (strcmp(name, "ok") == 0)
+    if (strcmp(name, "ok") == 0 || strcmp(name, "warning") == 0)
         lua_pushboolean(L, strcmp(value, "yes") == 0);
     else if (is_number(name))
         lua_pushinteger(L, strtoll(value, NULL, 10));

@@ -1,5 +1,5 @@
----What a machine takes of the host: processes, memory and what lies in memory have an end, and the
----machine goes on.
+---What a machine takes of the host: processes, memory, what lies in memory and the processors' time
+---have an end, and the machine goes on.
 local machine = require "rt.machine"
 local site = require "spec.support.site"
 
@@ -11,7 +11,7 @@ describe("a machine", function()
     if missing then return end
     s = site.new()
     local options = s:options "bomb"
-    options.memory = tostring(400 << 20)
+    options.memory, options.vcpus = tostring(400 << 20), "1"
     row = assert(machine.create(options))
     assert.equal("running\n", s:run(row, "systemctl is-system-running --wait"))
   end)
@@ -75,5 +75,41 @@ END]])
     assert.equal("bomb\n", s:run(row, "hostname"))
     s:run(row, "rm -f /run/bomb* /dev/bomb*; find /tmp /dev/shm -name 'bomb*' -delete")
     assert.equal("running\n", s:run(row, "systemctl is-system-running"))
+  end)
+
+  -- Processors that so many processes had in so many seconds, at most all.
+  local spin = [[python3 -c '
+import os, sys, time
+end = time.monotonic() + %d
+for _ in range(%d):
+  if os.fork() == 0:
+    while time.monotonic() < end: pass
+    os._exit(0)
+try:
+  while True: os.wait()
+except ChildProcessError: pass
+print(os.times().children_user / %d)']]
+
+  on_machines("has the processors that it was made with at most", function()
+    local had = tonumber(s:run(row, spin:format(3, 4, 3)))
+    assert.is_true(had > 0 and had < 1.1)
+  end)
+
+  on_machines("has the share of the processors that another has, with twenty processes", function()
+    local other = s:create "other"
+    assert.equal("running\n", s:run(other, "systemctl is-system-running --wait"))
+    s:run(row, ("(%s) >/root/had 2>&1 &"):format(spin:format(6, 20, 6)))
+    local its = tonumber(s:run(other, spin:format(4, 1, 4)))
+    local had = tonumber(s:run(row,
+      "while ! grep -q . /root/had; do sleep 0.1; done; cat /root/had"))
+    assert.is_true(its > had / 4, ("%.2f of one process, %.2f of twenty"):format(its, had))
+  end)
+
+  on_machines("has no bound that cannot be set in silence", function()
+    local unbounded = {}
+    for _, check in ipairs(assert(machine.check { dir = s.dir })) do
+      if check.warning then unbounded[#unbounded + 1] = check.name end
+    end
+    assert.equal(#unbounded > 0 and table.concat(unbounded, ", ") or nil, s:row("bomb").unbounded)
   end)
 end)

@@ -6,6 +6,7 @@ local doctor = {}
 ---@class kiln.DoctorRow
 ---@field name string what was tried
 ---@field ok boolean
+---@field warning? boolean ok, but with less than it could be
 ---@field message string what was found
 ---@field remedy? string what to do when it is not ok
 
@@ -29,7 +30,8 @@ function doctor.run(driver)
   return rows, ok
 end
 
----Writes rows as lines for people: "✓ name — message", and below what is not ok what to do.
+---Writes rows as lines for people: "✓ name — message" ("!": with less
+---than it could be), and below what is not ok what to do.
 ---@param rows kiln.DoctorRow[]
 ---@return string[]
 function doctor.lines(rows)
@@ -37,8 +39,8 @@ function doctor.lines(rows)
   for _, row in ipairs(rows) do width = math.max(width, utf8.len(row.name) or #row.name) end
   for _, row in ipairs(rows) do
     local space = (" "):rep(width - (utf8.len(row.name) or #row.name))
-    lines[#lines + 1] = ("%s %s%s — %s"):format(row.ok and "✓" or "✗", row.name, space,
-      row.message)
+    local sign = not row.ok and "✗" or row.warning and "!" or "✓"
+    lines[#lines + 1] = ("%s %s%s — %s"):format(sign, row.name, space, row.message)
     if not row.ok and row.remedy then
       lines[#lines + 1] = ("  %s   %s"):format((" "):rep(width), row.remedy)
     end
