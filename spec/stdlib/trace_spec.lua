@@ -14,19 +14,29 @@ end
 return lib
 ]]
 
+---A module of kiln's with a fault.
+local broken = [[
+local broken = {}
+function broken.look(value)
+  return value.one.two
+end
+return broken
+]]
+
 ---Each entry fails; the line of the fault is marked.
 local recipe = [[
 local blue_green = require "recipes.blue_green"
-local cloudinit = require "kiln.cloudinit"
+local broken = require "kiln.broken"
 local error_ = require "kiln.error"
 local op = require "kiln.op"
 local scope = require "kiln.scope"
 local sh = require "kiln.sh"
 local lib = require "lib.words"
+local NUL = "\\0"
 local app = { name = "app" }
 
 function app.direct()
-  local text = sh.quote({}) -- here: direct
+  local text = sh.quote(NUL) -- here: direct
   return text
 end
 
@@ -41,7 +51,7 @@ function app.several(run, args) -- here: several
 end
 
 function app.in_task()
-  scope.all({ "a", {} }, function(word)
+  scope.all({ "a", NUL }, function(word)
     local text = sh.quote(word) -- here: in_task
     return text
   end)
@@ -50,14 +60,14 @@ end
 function app.returned_in_task()
   scope.race {
     function()
-      return sh.quote({}) -- here: returned_in_task
+      return sh.quote(NUL) -- here: returned_in_task
     end,
   }
 end
 
 function app.in_operation()
   op.call { name = "try", class = "read", perform = function()
-    local text = sh.quote({}) -- here: in_operation
+    local text = sh.quote(NUL) -- here: in_operation
     return text
   end }
 end
@@ -65,14 +75,14 @@ end
 function app.in_rollout(run)
   run:transaction(function()
     run:step { name = "words", perform = function()
-      local text = sh.quote({}) -- here: in_rollout
+      local text = sh.quote(NUL) -- here: in_rollout
       return text
     end }
   end)
 end
 
 function app.fault_in_kiln()
-  local text = cloudinit.env_file("/x", 7) -- here: fault_in_kiln
+  local text = broken.look {} -- here: fault_in_kiln
   return text
 end
 
@@ -85,12 +95,12 @@ function app.plain()
 end
 
 function app.caught()
-  local ok, err = pcall(sh.quote, {}) -- here: caught
+  local ok, err = pcall(sh.quote, NUL) -- here: caught
   error(ok or err, 0)
 end
 
 function app.fault_caught()
-  local ok, text = pcall(cloudinit.env_file, "/x", 7) -- here: fault_caught
+  local ok, text = pcall(broken.look, {}) -- here: fault_caught
   error(ok or text, 0)
 end
 
@@ -102,7 +112,7 @@ describe("an error", function()
 
   local function kiln(...)
     return assert(proc.run { argv = { exe, ... }, cwd = dir, timeout = 60, env = {
-      KILN_PATH = tree, NO_COLOR = "1", KILN_LOCAL_DIR = dir .. "/site",
+      KILN_PATH = dir .. "/overlay:" .. tree, NO_COLOR = "1", KILN_LOCAL_DIR = dir .. "/site",
     } })
   end
 
@@ -111,6 +121,8 @@ describe("an error", function()
     assert(fs.mkdir(dir .. "/lib"))
     assert(fs.write(dir .. "/app.lua", recipe))
     assert(fs.write(dir .. "/lib/words.lua", library))
+    assert(fs.mkdir(dir .. "/overlay/stdlib/kiln", { parents = true }))
+    assert(fs.write(dir .. "/overlay/stdlib/kiln/broken.lua", broken))
     local number = 0
     for line in recipe:gmatch("([^\n]*)\n") do
       number = number + 1
@@ -135,16 +147,16 @@ describe("an error", function()
   end
 
   for name, said in pairs {
-    direct = "a shell word is text, not a table",
+    direct = "a shell word cannot carry a NUL byte",
     returned = "blue_green: unknown option 'drian'; did you mean 'drain'?",
     several = "blue_green: unknown option 'drian'; did you mean 'drain'?",
-    in_task = "a shell word is text, not a table",
-    returned_in_task = "a shell word is text, not a table",
-    in_operation = "a shell word is text, not a table",
-    in_rollout = "a shell word is text, not a table",
+    in_task = "a shell word cannot carry a NUL byte",
+    returned_in_task = "a shell word cannot carry a NUL byte",
+    in_operation = "a shell word cannot carry a NUL byte",
+    in_rollout = "a shell word cannot carry a NUL byte",
     own = "this version is not for sale",
     plain = "a plain text",
-    caught = "a shell word is text, not a table",
+    caught = "a shell word cannot carry a NUL byte",
   } do
     it("names the recipe's line once: " .. name, function()
       assert.equal(said, failed(name))
@@ -154,6 +166,7 @@ describe("an error", function()
   for _, name in ipairs { "fault_in_kiln", "fault_caught" } do
     it("of Lua's in kiln's own code names the recipe's line: " .. name, function()
       local said = failed(name)
+      assert.matches("cannot work with what it was given: attempt to index a nil value", said)
       assert.is_nil(said:find("stdlib/", 1, true), said)
     end)
   end
@@ -167,7 +180,7 @@ describe("an error", function()
     for _, command in ipairs { "show", "log" } do
       done = kiln(command, id)
       assert.equal(0, done.code, done.err)
-      assert.matches("a shell word is text, not a table", done.out, 1, true)
+      assert.matches("a shell word cannot carry a NUL byte", done.out, 1, true)
       assert.matches(shown, done.out, 1, true)
     end
   end)
@@ -175,9 +188,9 @@ describe("an error", function()
   it("in a library names the library's line", function()
     assert(fs.write(dir .. "/other.lua", [[
 local lib = require "lib.words"
-return { deploy = function() lib.quote({}) end }
+return { deploy = function() lib.quote("\\0") end }
 ]]))
     local done = kiln("run", "other.lua")
-    assert.matches("failed: lib/words.lua:4: a shell word is text", done.err, 1, true)
+    assert.matches("failed: lib/words.lua:4: a shell word cannot", done.err, 1, true)
   end)
 end)

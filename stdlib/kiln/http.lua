@@ -7,6 +7,7 @@ local crypto = require "rt.crypto"
 local json = require "rt.json"
 local rt_http = require "rt.http"
 local timer = require "rt.timer"
+local signature = require "kiln.engine.signature"
 local error_ = require "kiln.error"
 local form = require "kiln.http.form"
 local policy = require "kiln.http.policy"
@@ -16,7 +17,6 @@ local stream = require "kiln.http.stream"
 local http = {}
 
 ---@class kiln.http.Options: rt.http.Request
----@field url string|userdata
 ---@field query? table<string, any> added to the URL; a list gives its name several times; secrets
 ---  may stand in it, as in `json` and `fields` at any depth
 ---@field json? any sent as the body, as application/json
@@ -36,6 +36,9 @@ local http = {}
 ---@field redirects? integer how many are followed (0)
 ---@field sign? fun(request: rt.http.Request): table<string, string|userdata> gives headers for an
 ---  attempt, from all that is sent: `kiln.sigv4`
+
+---@class kiln.http.Request: kiln.http.Options
+---@field url string|userdata
 
 ---@class kiln.http.Response
 ---@field status integer
@@ -179,7 +182,7 @@ end
 ---(404, 410), `limit` (429) or `status`, with `status`, the start of the `body`, and `retry_after`
 ---where the server said so; `denied` for a redirect that must not be followed.
 ---@async
----@param opts kiln.http.Options
+---@param opts kiln.http.Request
 ---@return kiln.http.Response
 function http.request(opts)
   local hidden = secret.is(opts.url) or secret.within(opts.query)
@@ -257,7 +260,7 @@ end
 
 ---Finds the version that an answer names: `version` of its JSON object, or the header X-Version or
 ---X-App-Version.
----@param response rt.http.Response
+---@param response { body: string, headers: table<string, string>, [string]: any } an answer
 ---@return string? version
 function http.version(response)
   local body = response.body:find("^%s*{") and json.decode(response.body)
@@ -278,5 +281,7 @@ function Response:json()
   end
   return value
 end
+
+signature.class("response", Response)
 
 return http

@@ -6,6 +6,7 @@ local log = require "rt.log"
 local rt_httpd = require "rt.httpd"
 local task = require "rt.task"
 local timer = require "rt.timer"
+local signature = require "kiln.engine.signature"
 local error_ = require "kiln.error"
 local trace = require "kiln.trace"
 
@@ -285,5 +286,7 @@ function Server:close()
   self.rt:close()
   self:wait()
 end
+
+signature.class("server", Server)
 
 return httpd

@@ -6,6 +6,7 @@
 local rt_http = require "rt.http"
 local task = require "rt.task"
 local timer = require "rt.timer"
+local signature = require "kiln.engine.signature"
 local error_ = require "kiln.error"
 local http = require "kiln.http"
 local scope = require "kiln.scope"
@@ -242,5 +243,7 @@ function load.lines(report)
   end
   return lines
 end
+
+signature.class("traffic", Traffic)
 
 return load

@@ -1,5 +1,6 @@
 ---A machine as recipes see it: commands and files over SSH, each a journaled operation.
 local timer = require "rt.timer"
+local signature = require "kiln.engine.signature"
 local error_ = require "kiln.error"
 local commands = require "kiln.machine_commands"
 local boot = require "kiln.machine_boot"
@@ -203,5 +204,7 @@ end
 function machine.all_ready(machines, opts)
   scope.all(machines, function(one) return one:ready(opts) end)
 end
+
+signature.class("machine", Machine)
 
 return machine

@@ -1,4 +1,5 @@
 ---Commands and ports of a machine, or of a recipe's own host: each a journaled operation.
+local signature = require "kiln.engine.signature"
 local as = require "kiln.ssh.command"
 local error_ = require "kiln.error"
 local files = require "kiln.machine_files"
@@ -180,4 +181,4 @@ function Commands:listen(opts)
   return open_port(self, "listen", opts)
 end
 
-return Commands
+return signature.class("machine", Commands)

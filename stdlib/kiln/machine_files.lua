@@ -1,13 +1,23 @@
 ---Files of a machine, as recipes move them: each a journaled operation.
 local fs = require "rt.fs"
+local signature = require "kiln.engine.signature"
 local env_file = require "kiln.env_file"
 local error_ = require "kiln.error"
 local op = require "kiln.op"
+local secret = require "kiln.secret"
 local sessions = require "kiln.machine_sessions"
 local uses = require "kiln.image.uses"
 
 ---@class kiln.Machine
 local Files = {}
+
+---Refuses what is no path on the machine, such as a content in the place of its target. What it is
+---is not shown: it may be what nobody should see.
+local function check_path(method, parameter, path)
+  if not secret.is(path) and (path:find("^%.?%.?/") or path:find("^~/")) then return end
+  error_.raise { kind = "usage", message = ("machine:%s: '%s' must be a path on the machine: it "
+    .. "begins with /, ~/ or ./ (the home folder)"):format(method, parameter) }
+end
 
 local worth_resuming = 64 * 1024 * 1024 -- bytes
 
@@ -23,6 +33,7 @@ local worth_resuming = 64 * 1024 * 1024 -- bytes
 ---  A file of 64 MB and more goes on where a killed run left it
 function Files:upload(source, target, opts)
   opts = opts or {}
+  check_path("upload", "target", target)
   local path = self.on:path(source)
   local done = op.call {
     name = ("upload %s to %s:%s"):format(source, self.name, target), class = "idempotent",
@@ -59,6 +70,7 @@ end
 ---@param opts? { mode: string?, owner: string?, timeout: number? } ("0644"), seconds (60)
 function Files:write(target, content, opts)
   opts = opts or {}
+  check_path("write", "target", target)
   op.call {
     name = ("write %s:%s"):format(self.name, target), class = "idempotent",
     stands = self.dial ~= nil,
@@ -101,6 +113,7 @@ end
 ---@return { bytes: integer, sha256: string } done
 function Files:download(source, target, opts)
   opts = opts or {}
+  check_path("download", "source", source)
   local path = self.on:path(target)
   local was = op.call { -- a resumed run finds there what it brought itself
     name = "look at " .. target, class = "read", args = { target = target }, quiet = true,
@@ -128,4 +141,4 @@ function Files:download(source, target, opts)
   }
 end
 
-return Files
+return signature.class("machine", Files)

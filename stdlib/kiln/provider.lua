@@ -30,6 +30,7 @@
 ---  -> { name, problem, repaired }[]; broken() -> { name, message }[], repair() -> string?
 ---
 ---`spec/providers/conformance.lua` says it in tests.
+local signature = require "kiln.engine.signature"
 local error_ = require "kiln.error"
 local op = require "kiln.op"
 
@@ -53,7 +54,7 @@ local parts = {
 
 setmetatable(Cloud, { __index = function(_, name)
   local part = parts[name]
-  return part and require("kiln.provider." .. part)[name]
+  return part and signature.checked("run.cloud:" .. name, require("kiln.provider." .. part)[name])
 end })
 
 ---Says what became of machines that went down with their host, and of their network.
@@ -187,5 +188,7 @@ function Cloud:api(method, path, body)
     end,
   }
 end
+
+signature.class("run.cloud", Cloud)
 
 return provider

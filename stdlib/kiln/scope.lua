@@ -353,6 +353,9 @@ end
 ---@return any result of the first that ended
 ---@return integer index its place in the list
 function scope.race(bodies)
+  if #bodies == 0 then
+    error_.raise { kind = "usage", message = "scope.race: there is no function to run" }
+  end
   local parent = begin "scope.race"
   local winner = contest(parent, bodies, choice_of(parent))
   if not winner.ok then

@@ -33,7 +33,8 @@ end
 ---Records a release as serving; the one that served becomes kept. One transaction.
 ---@async
 ---@param run kiln.Run
----@param record table service, version, image, colour, serial, machines, health, address, keep
+---@param record { service: string, version: string, keep: number, [string]: any } and image,
+---  colour, serial, machines, health, address
 ---@return { time: number, clock: string }? kept_until when the old release may be retired
 function service.promote(run, record)
   return op.call {
@@ -85,7 +86,7 @@ end
 ---Records that a release's machines are gone.
 ---@async
 ---@param run kiln.Run
----@param record table as `current` gave it
+---@param record { id: integer, version: string, [string]: any } as `current` gave it
 function service.retired(run, record)
   op.call {
     name = "record the end of release " .. record.version, class = "idempotent", quiet = true,

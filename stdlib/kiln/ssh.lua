@@ -5,6 +5,7 @@ local fs = require "rt.fs"
 local rt_exec = require "rt.exec"
 local timer = require "rt.timer"
 local transfer = require "rt.transfer"
+local signature = require "kiln.engine.signature"
 local command = require "kiln.ssh.command"
 local dial = require "kiln.ssh.dial"
 local error_ = require "kiln.error"
@@ -294,5 +295,7 @@ end
 Session.__close = Session.close
 
 ssh.all = fleet.run
+
+signature.class("session", Session)
 
 return ssh

@@ -1,5 +1,6 @@
 ---`kiln.ssh` as recipes see it: a host that kiln did not make, with commands and files that are
 ---operations of the run. Inside an operation's own `perform` it is the plain `kiln.ssh`.
+local signature = require "kiln.engine.signature"
 local error_ = require "kiln.error"
 local commands = require "kiln.machine_commands"
 local op = require "kiln.op"
@@ -84,5 +85,7 @@ function ssh_host.connect(opts)
   self.host, self.notes = row.host, row.notes
   return self
 end
+
+signature.class("host", Host)
 
 return ssh_host

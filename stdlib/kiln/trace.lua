@@ -31,6 +31,13 @@ function trace.know_file(source, text)
   texts[source] = text
 end
 
+---Tells whether a file is one of a recipe's.
+---@param source string "@app.lua"
+---@return boolean
+function trace.is_recipes(source)
+  return texts[source] ~= nil
+end
+
 ---Names a function of kiln's as recipes call it.
 ---@param fn function
 ---@param name string "http.get"
@@ -92,15 +99,21 @@ function trace.find()
   return state.body and line_within(state.body) or state.started_at
 end
 
----Says what Lua says of a fault in kiln's own code that the recipe's call led to, without the place
----in kiln: the traceback has that.
+---Says what a primitive says of its argument, or Lua of a fault in kiln's own code, without the
+---place in kiln: the traceback has that.
+---@return string message
+---@return boolean refused a primitive refused its argument
 local function of_call(message, called)
   local text = message:match("^stdlib/[%w_/.]+:%d+: (.*)$")
     or message:match("^recipes/[%w_/.]+:%d+: (.*)$")
     or message:match("^providers/[%w_/.]+:%d+: (.*)$")
-  if not text then return message end
-  local name = called and names[called]
-  return ("%s cannot work with what it was given: %s"):format(name or "this call", text)
+  if not text then return message, false end
+  local name = called and names[called] or "this call"
+  if text:find("^attempt to ") then
+    return ("%s cannot work with what it was given: %s"):format(name, text), false
+  end
+  text = text:match("^bad argument #%d+ to '[^']*' %((.*)%)$") or text
+  return ("%s: %s"):format(name, text), true
 end
 
 ---Writes the recipe's line before the message of an error, once, and in `at` of any error.
@@ -112,7 +125,11 @@ local function locate(err)
   if not of_recipe[err.kind] then return end
   local own = err.message:match("^(.-):%d+: ") -- Lua named a line of the recipe's itself
   if own and texts["@" .. own] then return end
-  err.message = ("%s: %s"):format(found, of_call(err.message, called))
+  local message, refused = of_call(err.message, called)
+  err.message = ("%s: %s"):format(found, message)
+  -- Within an operation `usage` would say that the world was not touched.
+  local state = task.locals().scope
+  if refused and not (state and state.operation) then err.kind = "usage" end
 end
 
 ---The message handler of kiln's protected calls: makes any error value a kiln.Error that has the

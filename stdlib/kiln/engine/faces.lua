@@ -5,6 +5,7 @@
 local host = require "rt.host"
 local error_ = require "kiln.error"
 local journaled = require "kiln.journaled"
+local signature = require "kiln.engine.signature"
 
 local faces = {}
 
@@ -35,7 +36,7 @@ local public = {
 
 ---What to use in place of what somebody may look for.
 local instead = {
-  ["kiln.machine"] = "machines are made by run.cloud:machine",
+  ["kiln.machine"] = "machines are made by run.cloud:machines",
   ["kiln.machine_keys"] = "machines have their keys already; machine:run uses them",
   ["kiln.provider"] = "the cloud is run.cloud",
   ["kiln.run"] = "the run is the first argument of an entry",
@@ -68,14 +69,20 @@ local function refuse(name)
   }
 end
 
----Copies a module's functions, those of what it extends first.
-local function copy(module, how)
+---Copies a module's functions, those of what it extends first. They check what they are called
+---with, by the comments above them in the module, or in `plain` where the face has none.
+local function copy(name, module, how, plain)
   if type(module) ~= "table" then return module end
   local out, meta = {}, getmetatable(module)
   local base = type(meta) == "table" and type(meta.__index) == "table" and meta.__index or {}
   for key, value in next, base do out[key] = value end
   for key, value in next, module do out[key] = value end
   for _, key in ipairs(how.without or {}) do out[key] = nil end
+  for key, value in next, out do
+    if type(value) == "function" then
+      out[key] = signature.checked(name .. "." .. key, value, plain[key])
+    end
+  end
   if not how.only then return out end
   local few = {}
   for _, key in ipairs(how.only) do few[key] = out[key] end
@@ -84,15 +91,14 @@ end
 
 ---Errors that a recipe makes cannot steer the run: see `kiln.error.foreign`.
 local function face_of_error()
-  local face = copy(error_, {})
-  face.foreign = nil
+  local face = setmetatable({}, { __index = error_ })
   function face.new(fields) return error_.new(error_.foreign(fields)) end
   function face.raise(fields) error_.raise(error_.foreign(fields)) end
   function face.from(value) return error_.from(error_.foreign(value)) end
   function face.check(value, err, context)
     return error_.check(value, err ~= nil and error_.foreign(err) or nil, context)
   end
-  return face
+  return copy("error", face, { without = { "foreign" } }, error_)
 end
 
 ---Tells whether a program that embeds kiln, or a developer's KILN_PATH, adds the module.
@@ -112,7 +118,7 @@ function faces.require(name, own)
   if name == "kiln.error" then return face_of_error() end
   local module = journaled.face(name) or require(name)
   if not public[name] then return module end
-  return copy(module, own and {} or public[name])
+  return copy(name:match("[^.]+$"), module, own and {} or public[name], require(name))
 end
 
 return faces

@@ -1,6 +1,8 @@
 ---What is kiln's own among the values that a recipe can reach: its modules, Lua's libraries, the
 ---functions of a recipe's environment. They stand for themselves by name; the version of kiln is
 ---part of every image's identity.
+local trace = require "kiln.trace"
+
 local known = {}
 
 local libraries = {
@@ -44,7 +46,10 @@ end
 ---@param environment kiln.Environment the recipe's
 ---@return kiln.image.Known
 function known.of(environment)
-  local self = setmetatable({ names = {}, chunks = environment.chunks }, Known)
+  local names = setmetatable({}, { __index = function(_, value)
+    return type(value) == "function" and trace.name_of(value) or nil -- a method
+  end })
+  local self = setmetatable({ names = names, chunks = environment.chunks }, Known)
   for name, module in next, package.loaded do
     if libraries[name] or name:find "^kiln%." or name:find "^rt%." then
       add(self, module, name, name == "_G" and 1 or 2)

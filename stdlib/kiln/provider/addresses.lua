@@ -1,5 +1,6 @@
 ---Floating addresses: fronts that point to one machine at a time.
 local json = require "rt.json"
+local signature = require "kiln.engine.signature"
 local error_ = require "kiln.error"
 local op = require "kiln.op"
 local scope = require "kiln.scope"
@@ -146,5 +147,7 @@ end
 function Address:connections(id)
   return self.cloud.driver:connections(self.id, id)
 end
+
+signature.class("address", Address)
 
 return addresses

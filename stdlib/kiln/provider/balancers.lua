@@ -1,5 +1,6 @@
 ---Load balancers: fronts that point to any number of machines.
 local json = require "rt.json"
+local signature = require "kiln.engine.signature"
 local op = require "kiln.op"
 local scope = require "kiln.scope"
 
@@ -78,6 +79,7 @@ end
 ---@param name string
 ---@return boolean there false: there was none
 function balancers.release_balancer(self, name)
+  self:need "load_balancers"
   return op.call {
     name = "release balancer " .. name, class = "idempotent", args = { name = name }, quiet = true,
     perform = function()
@@ -117,5 +119,7 @@ function Balancer:assign(ids)
     perform = function() self.cloud.driver:set_members(self.id, ids) end,
   }
 end
+
+signature.class("balancer", Balancer)
 
 return balancers

@@ -1,5 +1,6 @@
 ---Databases outlive every release: looked up, made when told to, never replaced or destroyed.
 local json = require "rt.json"
+local signature = require "kiln.engine.signature"
 local error_ = require "kiln.error"
 local op = require "kiln.op"
 local owner = require "kiln.provider.owner"
@@ -117,5 +118,7 @@ function Database:allow(key, value)
     perform = function() self.cloud.driver:allow_database(self.id, key, value) end,
   }
 end
+
+signature.class("database", Database)
 
 return databases

@@ -1,6 +1,7 @@
 ---The `run` that a recipe's entry gets: its cloud, its groups of steps, its undo.
 local json = require "rt.json"
 local timer = require "rt.timer"
+local signature = require "kiln.engine.signature"
 local environment = require "kiln.run.environment"
 local error_ = require "kiln.error"
 local project = require "kiln.project"
@@ -27,6 +28,7 @@ Run.__index = Run
 ---Keeps an event for `kiln log` and `kiln show`.
 ---@param event table see the command line's --json
 ---@return table event without secrets, for whoever watches
+---@package
 function Run:record(event)
   local state = scope.state()
   event.v, event.run, event.time = 1, self.id, timer.time()
@@ -42,6 +44,7 @@ end
 
 ---Sends an event to whoever watches, and keeps it.
 ---@param event table
+---@package
 function Run:emit(event)
   self.sink(self:record(event))
 end
@@ -50,6 +53,7 @@ end
 ---@param line { stream: "out"|"err", text: string, name: string, key: string? } who printed it; the
 ---  command's key
 ---@return string text without secrets, as it is kept
+---@package
 function Run:line(line)
   local state, text = scope.state(), secret.redact(line.text)
   local event = {
@@ -64,6 +68,7 @@ end
 
 ---Gives a function that tells whoever watches how far the operation's transfer is. It is not kept.
 ---@return (fun(state: kiln.ssh.Progress))? tell nil outside of operations
+---@package
 function Run:teller()
   local state = scope.state()
   local operation, step, path = state.operation, state.step, state.path
@@ -78,12 +83,13 @@ function Run:teller()
 end
 
 ---Prints a line of the recipe's own.
----@param text string
+---@param text any shown as `tostring` has it
 function Run:note(text)
   self:emit { type = "note", text = tostring(text) }
 end
 
 ---Raises `stopped` when the run was told to stop.
+---@package
 function Run:check_stop()
   if not self.stopping then return end
   error_.raise { kind = "stopped", message = "the run was stopped; it can be resumed" }
@@ -93,6 +99,7 @@ end
 ---to stop, `store` when the journal failed before and the recipe went on, and tells an aborting run
 ---to cancel here.
 ---@return boolean cancel
+---@package
 function Run:checkpoint()
   self:check_stop()
   if self.halted then error(self.halted, 0) end
@@ -124,6 +131,7 @@ end
 ---@async
 ---@param err kiln.Error gets `kept = true`
 ---@return boolean
+---@package
 function Run:keeps(err)
   if self.aborting then return false end
   if self.on_error == "ask" then
@@ -139,6 +147,7 @@ end
 ---@param key string
 ---@param message string
 ---@param lines? string[] what differs
+---@package
 function Run:diverge(key, message, lines)
   self:halt(error_.new {
     kind = "diverged", key = key, output = lines and table.concat(lines, "\n"),
@@ -149,6 +158,7 @@ end
 ---Ends the run with an error that leaves everything as it is, also when the recipe catches that:
 ---whatever it asks for next raises it again, and the run ends with it.
 ---@param err kiln.Error
+---@package
 function Run:halt(err)
   self.halted = self.halted or err
   error(err, 0)
@@ -157,6 +167,7 @@ end
 ---Tells whether the journal has anything of a task.
 ---@param path string
 ---@return boolean
+---@package
 function Run:began(path)
   return #self.store:op_keys_below(self.id, path) > 0
 end
@@ -164,6 +175,7 @@ end
 ---Tells which task of a block the journal says decided, or where a task was cancelled.
 ---@param key string
 ---@return integer|string? index
+---@package
 function Run:chosen(key)
   local row = self.store:op(self.id, key)
   return row and row.state == "done" and json.decode(row.result) or nil
@@ -173,6 +185,7 @@ end
 ---was cancelled.
 ---@param key string
 ---@param index integer|string
+---@package
 function Run:choose(key, index)
   self.store:together(function()
     if not self.store:op(self.id, key) then
@@ -222,6 +235,7 @@ end
 ---Stops the run with operations open again that failed while they undid something: a resume, or an
 ---abort, tries them again and goes on from there.
 ---@param failures kiln.Error[] each with the key of its operation
+---@package
 function Run:leave_open(failures)
   for _, failure in ipairs(failures) do self.store:ops_retry(self.id, failure.op) end
   self:halt(error_.new { kind = "stopped", message = failures[1].message })
@@ -339,4 +353,4 @@ function Run:path(name)
   return self.dir .. "/" .. name
 end
 
-return Run
+return signature.class("run", Run)

@@ -1,5 +1,6 @@
 ---One command on many machines: some at a time, with a bound on failures, and a report that puts
 ---equal outcomes together.
+local signature = require "kiln.engine.signature"
 local error_ = require "kiln.error"
 local scope = require "kiln.scope"
 
@@ -136,5 +137,7 @@ function fleet.run(machines, text, opts)
   end
   return report
 end
+
+signature.class("report", Report)
 
 return fleet

@@ -1,6 +1,7 @@
 ---Ports that lead through a machine: from here to what only the machine sees, or from the machine
 ---to what only this host sees. Each has a connection of its own, so that a far port that does not
 ---answer never holds up commands.
+local signature = require "kiln.engine.signature"
 local dial = require "kiln.ssh.dial"
 local error_ = require "kiln.error"
 
@@ -68,5 +69,7 @@ end
 function forward.there(made, opts)
   return open(made, "listen", opts)
 end
+
+signature.class("forward", Forward)
 
 return forward
