@@ -32,7 +32,7 @@ local op = require "kiln.op"
 local scope = require "kiln.scope"
 local sh = require "kiln.sh"
 local lib = require "lib.words"
-local NUL = "\\0"
+local NUL = "\0"
 local app = { name = "app" }
 
 function app.direct()
@@ -188,7 +188,7 @@ describe("an error", function()
   it("in a library names the library's line", function()
     assert(fs.write(dir .. "/other.lua", [[
 local lib = require "lib.words"
-return { deploy = function() lib.quote("\\0") end }
+return { deploy = function() lib.quote("\0") end }
 ]]))
     local done = kiln("run", "other.lua")
     assert.matches("failed: lib/words.lua:4: a shell word cannot", done.err, 1, true)

@@ -6,6 +6,7 @@ local files = require "kiln.machine_files"
 local guard = require "kiln.guard"
 local lines = require "kiln.machine_lines"
 local op = require "kiln.op"
+local options = require "kiln.options"
 local secret = require "kiln.secret"
 local sessions = require "kiln.machine_sessions"
 
@@ -20,11 +21,15 @@ local known_options = {
 local function check_options(opts)
   for key in pairs(opts) do
     if key == "stdin_file" or key == "pty" or key == "kill" then
-      error_.raise { kind = "usage", message = ("run: '%s' is not for a command of a run, which is "
-        .. "journaled and goes on without us; upload a file first, or wrap kiln.ssh in an "
+      error_.raise { kind = "usage", message = ("machine:run: '%s' is not for a command of a run, "
+        .. "which is journaled and goes on without us; upload a file first, or wrap kiln.ssh in an "
         .. "operation of its own (kiln.op)"):format(key) }
     elseif not known_options[key] then
-      error_.raise { kind = "usage", message = ("run: unknown option '%s'"):format(tostring(key)) }
+      local names = {}
+      for name in pairs(known_options) do names[#names + 1] = name end
+      table.sort(names)
+      error_.raise { kind = "usage", message = ("machine:run: unknown option '%s'%s")
+        :format(tostring(key), options.meant(tostring(key), names)) }
     end
   end
 end
@@ -98,10 +103,10 @@ end
 ---@param command string|userdata shell text; quote words with `kiln.sh.quote`
 ---@param opts? { timeout: number?, check: boolean?, stdin: (string|userdata)?, name: string?,
 ---  user: string?, cwd: string?, env: table<string, string|number|userdata>?, max_output: integer?,
----  on_line: (fun(line: string, stream: "out"|"err", name: string))? } seconds (300); raise on a
----  non-zero exit (true); what the step is called (the command's first line); who runs it (who logs
----  in); folder; variables; bytes kept of each stream (1 MiB); called with each line. A command, a
----  variable or an input that is a secret is in no argv
+---  on_line: (fun(line: string, stream: "out"|"err", name: string))?, [string]: any }
+---  seconds (300); raise on a non-zero exit (true); what the step is called (the command's first
+---  line); who runs it (who logs in); folder; variables; bytes kept of each stream (1 MiB); called
+---  with each line. A command, a variable or an input that is a secret is in no argv
 ---@return { code: integer, out: string, err: string, truncated: boolean? } done the end of each
 ---  stream; `truncated`: there was more
 function Commands:run(command, opts)

@@ -1,4 +1,5 @@
 ---The last lines of a run: what became of it, what still exists, the next command.
+local error_ = require "kiln.error"
 local remains = require "kiln.run.remains"
 local screen = require "kiln.cli.screen"
 local sh = require "kiln.sh"
@@ -17,9 +18,10 @@ end
 
 ---Returns the calls that led to an error.
 ---@param err table
----@return string[] lines none for an error without a traceback
+---@return string[] lines none for an end that is no failure
 function failure.traceback(err)
   local lines = {}
+  if error_.halts(err) or error_.is(err, "cancelled", "locked") then return lines end
   for line in (err.traceback or ""):gmatch("[^\n]+") do
     lines[#lines + 1] = "    " .. screen.line((line:gsub("^%s+", "  ")))
   end
