@@ -29,6 +29,7 @@ local blue_green = require "recipes.blue_green"
 local broken = require "kiln.broken"
 local error_ = require "kiln.error"
 local op = require "kiln.op"
+local probe = require "kiln.probe"
 local scope = require "kiln.scope"
 local sh = require "kiln.sh"
 local lib = require "lib.words"
@@ -102,6 +103,11 @@ end
 function app.fault_caught()
   local ok, text = pcall(broken.look, {}) -- here: fault_caught
   error(ok or text, 0)
+end
+
+function app.slow()
+  local closed = { host = "127.0.0.1", port = 1, within = 60 }
+  scope.within(0.1, function() probe.tcp(closed) end) -- here: slow
 end
 
 return app
@@ -183,6 +189,14 @@ describe("an error", function()
       assert.matches("a shell word cannot carry a NUL byte", done.out, 1, true)
       assert.matches(shown, done.out, 1, true)
     end
+  end)
+
+  it("of the world shows in show which line it came to", function()
+    local done = kiln("run", "app.lua", "slow")
+    assert.matches("did not end within 0.1 s", done.err, 1, true)
+    assert.is_nil(done.err:find("traceback", 1, true), done.err)
+    done = kiln("show", done.err:match("run (%x+)"))
+    assert.matches(("    at app.lua:%d\n"):format(lines.slow), done.out, 1, true)
   end)
 
   it("in a library names the library's line", function()

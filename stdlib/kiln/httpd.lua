@@ -153,8 +153,9 @@ local function answer(self, request)
   if ok or err.kind == "cancelled" or err.kind == "unreachable" and not guarded:is_open() then
     return
   end
+  local fault = err.kind == "error" and not err.at -- of kiln's own
   self.log(("%s %s: the handler failed: %s%s"):format(request.method, request.path, err.message,
-    err.traceback))
+    fault and err.traceback or ""))
 end
 
 ---Gives requests to tasks until the server closes, then ends the tasks.

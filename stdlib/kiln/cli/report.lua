@@ -88,6 +88,7 @@ function report.show(options)
   if row.error then
     local err = json.decode(row.error, { bytes = "keep" })
     screen.print(("%s: %s"):format(err.kind, err.message))
+    if err.at and not err.message:find(err.at, 1, true) then say("    at %s", err.at) end
     for _, line in ipairs(failure.output(err)) do say("    %s", line) end
     for _, line in ipairs(failure.traceback(err)) do say("%s", line) end
   end
