@@ -132,7 +132,7 @@ describe("the command line", function()
     assert.matches("↩ make%s+unmade", done.err)
     assert.matches("rolled back: all as before", done.err)
     local id = done.err:match("kiln show (%x+)")
-    assert.matches("✓ /#2", kiln("show", id).out, 1, true)
+    assert.matches("✓ /~1#1", kiln("show", id).out, 1, true)
     assert.matches("✗ check", kiln("log", id).out, 1, true)
   end)
 
