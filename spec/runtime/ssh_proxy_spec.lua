@@ -170,7 +170,7 @@ describe("rt.ssh, through a proxy command,", function()
   end)
 
   it("leaves no program when kiln is killed", function()
-    local script = dir .. "/open.lua"
+    local script = dir .. "/killed.lua"
     local options = server:options { proxy_command = noted("exec "
       .. table.concat(netcat(), " ", 1, 3)) }
     local text = {}

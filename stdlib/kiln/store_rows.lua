@@ -13,8 +13,9 @@ local function integer(value) return math.type(value) == "integer" end
 ---@param pattern string that the whole text must match
 ---@param most? integer characters (80)
 local function like(pattern, most)
+  pattern, most = "^" .. pattern .. "$", most or 80
   return function(value)
-    return text(value) and #value <= (most or 80) and value:find("^" .. pattern .. "$") ~= nil
+    return text(value) and #value <= most and value:find(pattern) ~= nil
   end
 end
 
@@ -30,25 +31,16 @@ local maybe_text, maybe_number = or_nothing(text), or_nothing(number)
 
 ---Tells whether a text is what a machine can be reached by: an address or a host's name, which no
 ---program takes for an option.
----@param value any
----@return boolean
-function rows.is_address(value)
-  return like("[%w:][%w%.:_%-%%]*", 255)(value)
-end
+---@type fun(value: any): boolean
+rows.is_address = like("[%w:][%w%.:_%-%%]*", 255)
 
 ---Tells whether a text is the name of a machine or another thing in a cloud.
----@param value any
----@return boolean
-function rows.is_name(value)
-  return like("[%w][%w%._%-]*", 255)(value)
-end
+---@type fun(value: any): boolean
+rows.is_name = like("[%w][%w%._%-]*", 255)
 
 ---Tells whether a text is one public key: "ssh-ed25519 AAAA…", perhaps with a comment.
----@param value any
----@return boolean
-function rows.is_public_key(value)
-  return like("[%w%-@%.]+ [%w+/]+=* ?[^%c]*", 16384)(value)
-end
+---@type fun(value: any): boolean
+rows.is_public_key = like("[%w%-@%.]+ [%w+/]+=* ?[^%c]*", 16384)
 
 ---Tells whether a value is a table whose fields of these names are texts, where there are any.
 local function has_texts(value, ...)
