@@ -78,7 +78,7 @@ function report.show(options)
   say("run %s · %s · %s · %s · %s", row.id, environment.name(row.service, row.env), row.entry,
     row.cloud, (store:state_of(row):gsub("_", " ")))
   say("arguments %s", row.args)
-  local marks = { done = "✓", failed = "✗", intent = "?" }
+  local marks = { done = "✓", failed = "✗", again = "✗", intent = "?" }
   for _, op in ipairs(ops) do
     local took = op.ended and ("%.1fs"):format(op.ended - op.started) or "open"
     if op.class ~= "choice" then -- which of several tasks decided: for a replay alone
