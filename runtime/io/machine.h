@@ -75,8 +75,8 @@ bool kl_site_up(kl_site *site, kl_failure *failure);
 bool kl_site_down(kl_site *site, kl_failure *failure);
 // Starts the router's process with its namespaces, in an empty site; the block is chosen then.
 bool kl_router_start(kl_site *site, kl_failure *failure);
-// Ends it and its network; fine when it is not there.
-bool kl_router_end(kl_site *site, kl_failure *failure);
+// Ends it and its network; fine when it is not there. `for_good`: as of kl_net_down.
+bool kl_router_end(kl_site *site, bool for_good, kl_failure *failure);
 // Finds the site's block, and its router if that is up.
 bool kl_router_read(kl_site *site, kl_failure *failure);
 // Writes a path below the site's folder, in which the helper works.
@@ -172,7 +172,10 @@ void kl_rules_cable(char *out, size_t size, int last);
 // Lets machines reach those that admit them. Takes the site's lock for granted.
 bool kl_peers_apply(const kl_site *site, kl_failure *failure);
 bool kl_net_up(const kl_site *site, kl_failure *failure);
-bool kl_net_down(const kl_site *site, kl_failure *failure);
+// `for_good`: also the routes by which what is for a machine does not leave by another way while
+// there is no router.
+enum { KL_NO_ROUTER_METRIC = 4096 }; // above the metric of any route that leads somewhere
+bool kl_net_down(const kl_site *site, bool for_good, kl_failure *failure);
 // Is there a way out, and with it a name server?
 bool kl_net_has_uplink(const kl_site *site);
 // Starts the way out; fine when it runs.

@@ -16,8 +16,6 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { NO_ROUTER_METRIC = 4096 }; // above the metric of any route that leads somewhere
-
 static bool batch(const kl_site *site, pid_t net, const char *lines, kl_failure *failure)
 {
     char *const argv[] = {"ip", "-batch", "-", NULL};
@@ -180,7 +178,7 @@ bool kl_net_up(const kl_site *site, kl_failure *failure)
                   "route replace unreachable 10.199.%d.0/24 metric %d\n"
                   "route replace unreachable 10.199.%d.0/24 metric %d\n",
                   site->tag, (int)site->router, b, site->tag, site->tag, b + 2, b, b + 3, b, b + 2,
-                  NO_ROUTER_METRIC, b + 3, NO_ROUTER_METRIC);
+                  KL_NO_ROUTER_METRIC, b + 3, KL_NO_ROUTER_METRIC);
     // A floating address of nobody is refused at once instead of hanging.
     kl_buf_printf(&inside,
                   "link set lo up\n"
@@ -204,15 +202,15 @@ bool kl_net_up(const kl_site *site, kl_failure *failure)
     return ok;
 }
 
-bool kl_net_down(const kl_site *site, kl_failure *failure)
+bool kl_net_down(const kl_site *site, bool for_good, kl_failure *failure)
 {
     char line[64];
     kl_failure ignored;
     if (site->ordinary)
         return true; // all of it goes with the router's namespaces
-    for (int net = 2; site->block != 0 && net <= 3; net++) {
+    for (int net = 2; for_good && site->block != 0 && net <= 3; net++) {
         snprintf(line, sizeof line, "route del unreachable 10.199.%d.0/24 metric %d\n",
-                 site->block + net, NO_ROUTER_METRIC);
+                 site->block + net, KL_NO_ROUTER_METRIC);
         batch_outside(site, line, &ignored);
     }
     snprintf(line, sizeof line, "link del kl-%s\n", site->tag);

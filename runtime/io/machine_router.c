@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/nsfs.h>
+#include <net/route.h>
 #include <sched.h>
 #include <signal.h>
 #include <stddef.h>
@@ -158,16 +159,18 @@ static void hold(int ready, int go, int claim, const char *cgroup, pid_t survivo
         pause();
 }
 
-// Is 10.199.block.0/22 free of the host's routes? From /proc/net/route (hexadecimal, low byte
-// first).
-static bool is_routed(int block)
+// Does the host have a route into 10.199.block.0/22? From /proc/net/route (hexadecimal, low byte
+// first). `own`: the routes that keep the place of a router that was lost do not count.
+static bool is_routed(int block, bool own)
 {
     char line[256];
     bool routed = false;
     FILE *in = fopen("/proc/net/route", "re");
     while (in != NULL && fgets(line, sizeof line, in) != NULL) {
-        unsigned destination;
-        if (sscanf(line, "%*s %x", &destination) == 1 &&
+        unsigned destination, flags;
+        int metric;
+        if (sscanf(line, "%*s %x %*x %x %*d %*d %d", &destination, &flags, &metric) == 3 &&
+            !(own && (flags & RTF_REJECT) != 0 && metric == KL_NO_ROUTER_METRIC) &&
             (destination & 0xffff) == (199 << 8 | 10) && (int)(destination >> 16 & 0xff) >= block &&
             (int)(destination >> 16 & 0xff) < block + 4)
             routed = true;
@@ -179,12 +182,12 @@ static bool is_routed(int block)
 
 // A user's sites share no block, or an address would name two machines. The claim is a name in the
 // kernel (an abstract socket, unix(7)) that goes with the router; -1: another has it.
-static int claim(int block)
+static int claim(int block, bool own)
 {
     struct sockaddr_un name = {.sun_family = AF_UNIX};
     int used = snprintf(name.sun_path + 1, sizeof name.sun_path - 1, "kiln-net-%u-%d",
                         (unsigned)geteuid(), block);
-    int fd = is_routed(block) ? -1 : socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    int fd = is_routed(block, own) ? -1 : socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
     if (fd >= 0 &&
         bind(fd, (struct sockaddr *)&name,
              (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + (size_t)used)) != 0) {
@@ -196,9 +199,13 @@ static int claim(int block)
 
 static int choose_block(kl_site *site, kl_failure *failure)
 {
-    int fd = site->block != 0 ? claim(site->block) : -1; // the addresses of before
+    kl_failure ignored;
+    bool own = kl_machine_survivor(site) != 0;
+    int fd = site->block != 0 ? claim(site->block, own) : -1; // the addresses of before
+    if (fd < 0)
+        kl_net_down(site, true, &ignored);
     for (int block = 75; fd < 0 && block <= 251; block += 4) {
-        fd = claim(block);
+        fd = claim(block, false);
         if (fd >= 0)
             site->block = block;
     }
@@ -264,11 +271,11 @@ bool kl_router_start(kl_site *site, kl_failure *failure)
     return save(site, failure);
 }
 
-bool kl_router_end(kl_site *site, kl_failure *failure)
+bool kl_router_end(kl_site *site, bool for_good, kl_failure *failure)
 {
     char cgroup[PATH_MAX];
     kl_failure ignored;
-    kl_net_down(site, &ignored); // the cable goes with the namespace anyway
+    kl_net_down(site, for_good, &ignored); // the cable goes with the namespace anyway
     site->router = 0;
     return !kl_cgroup_path(cgroup, sizeof cgroup, site, "router") ||
            kl_cgroup_destroy(cgroup, failure);

@@ -154,14 +154,15 @@ bool kl_site_up(kl_site *site, kl_failure *failure)
     kl_site_path(site, mark, sizeof mark, "network.whole");
     bool ok = true;
     if (site->router == 0 || access(mark, F_OK) != 0) {
+        bool served = kl_machine_survivor(site) != 0;
         unlink(mark);
-        ok = kl_router_end(site, failure) && kl_cgroup_choose(site, failure) &&
+        ok = kl_router_end(site, !served, failure) && kl_cgroup_choose(site, failure) &&
              kl_router_start(site, failure) && kl_net_up(site, failure) &&
              kl_machine_reattach(site, failure) &&
              kl_files_write(mark, "", 0, 0600, KL_FILES_REPLACE, failure);
         if (!ok) {
             kl_failure ignored;
-            kl_router_end(site, &ignored);
+            kl_router_end(site, !served, &ignored);
         }
     }
     kl_site_unlock(site);
@@ -197,7 +198,7 @@ bool kl_site_down(kl_site *site, kl_failure *failure)
     }
     kl_site_path(site, path, sizeof path, "network.whole");
     unlink(path);
-    bool ok = kl_router_end(site, failure);
+    bool ok = kl_router_end(site, true, failure);
     if (ok && kl_cgroup_path(path, sizeof path, site, "")) {
         rmdir(path); // stays while a machine runs
         strncat(path, "-helper", sizeof path - strlen(path) - 1);
