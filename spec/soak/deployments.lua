@@ -120,7 +120,7 @@ local function judge(self, life)
   elseif life.code == nil and life.killed == "kiln" or life.code == 4 and life.killed then
     count(self, "stopped")
   else
-    problem(self, "ended with %s, killed: %s:\n%s", life.code or "a signal",
+    problem(self, "ended with %s, killed: %s:\n%s", life.code or life.signal,
       life.killed or "nothing", life.text)
   end
 end

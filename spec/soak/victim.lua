@@ -57,7 +57,8 @@ local function kill_kiln(self, parent)
 end
 
 ---@class spec.soak.Life
----@field code? integer exit status; nil: it was killed
+---@field code? integer exit status; nil: a signal ended it
+---@field signal? string which one
 ---@field text string what it printed
 ---@field killed? string "kiln", or the verb of the helper that was killed
 ---@field helpers integer that it started
@@ -90,7 +91,8 @@ function victim.live(options, death)
   local text = table.concat(lines, "\n")
   if self.killed == "kiln" and done.code then self.killed = nil end -- it was quicker
   return {
-    code = done.code, text = text, killed = self.killed, helpers = self.helpers, lines = #lines,
+    code = done.code, signal = done.signal, text = text, killed = self.killed,
+    helpers = self.helpers, lines = #lines,
   }
 end
 
