@@ -1,13 +1,12 @@
 ---The base root file system of local machines: made once by mmdebstrap, kept as an archive,
 ---unpacked once into an image. The archive's name carries a hash of all that it is made from.
----
----What is in it and why: a minimal Debian with systemd, sshd and cloud-init, set up so that a
----machine takes its address from outside and its user-data from NoCloud's seed folder.
+---It is a minimal Debian with systemd, sshd and cloud-init; base_root.lua says how it is set up.
 local crypto = require "rt.crypto"
 local fs = require "rt.fs"
 local machine = require "rt.machine"
 local proc = require "rt.proc"
 local error_ = require "kiln.error"
+local base_root = require "providers.local.base_root"
 local mirror = require "providers.local.mirror"
 
 local base = {}
@@ -28,61 +27,6 @@ local packages = {
 local left_out = { "/usr/share/man/*", "/usr/share/doc/*", "/usr/share/locale/*",
   "/usr/share/info/*" }
 
----cloud-init's settings (https://cloudinit.readthedocs.io/en/latest/reference/): one data source,
----so none is searched for; root may log in; no user and no key that nobody asked for.
-local cloud_config = [[
-datasource_list: [ NoCloud ]
-network: {config: disabled}
-disable_root: false
-users: []
-locale: false
-ssh_deletekeys: true
-ssh_genkeytypes: [ed25519]
-no_ssh_fingerprints: true
-ssh: {emit_keys_to_console: false}
-]]
-
----Units that have nothing to do on a machine without devices, consoles, seats and a long life, on
----file systems that are mounted before it starts.
-local masked = {
-  "apt-daily.timer", "apt-daily-upgrade.timer", "dpkg-db-backup.timer", "e2scrub_all.timer",
-  "fstrim.timer", "console-getty.service", "getty@tty1.service", "getty-static.service",
-  "cloud-init-hotplugd.socket", "systemd-udevd.service", "systemd-udevd-control.socket",
-  "systemd-udevd-kernel.socket", "dev-hugepages.mount", "sys-fs-fuse-connections.mount",
-  "systemd-firstboot.service", "systemd-logind.service", "systemd-remount-fs.service",
-  "systemd-tmpfiles-setup-dev.service", "systemd-tmpfiles-setup-dev-early.service",
-  "dev-mqueue.mount", "run-lock.mount", "tmp.mount", "systemd-initctl.socket",
-  "systemd-creds.socket", "systemd-sysext.socket",
-}
-
----Generators that find nothing on such a machine; each costs a process of every boot. Those for
----/etc/fstab, init scripts and rc.local stay, for users who bring such files.
-local masked_generators = {
-  "systemd-debug-generator", "systemd-getty-generator", "systemd-gpt-auto-generator",
-  "systemd-hibernate-resume-generator", "systemd-run-generator", "systemd-ssh-generator",
-  "systemd-system-update-generator", "systemd-tpm2-generator",
-}
-
----Runs in the finished root ($1). The machine-id stays as an empty file: absent, systemd would take
----every boot for a first one. The two marks keep ldconfig and others from running at first boots.
-local function prepare_script()
-  return table.concat({
-    "set -eu",
-    "printf '%s' '" .. cloud_config .. "' > \"$1/etc/cloud/cloud.cfg.d/90_kiln.cfg\"",
-    "rm -f \"$1\"/etc/ssh/ssh_host_* \"$1/etc/hostname\" \"$1/etc/resolv.conf\""
-      .. " \"$1/var/lib/dbus/machine-id\"",
-    ": > \"$1/etc/machine-id\"",
-    "for unit in " .. table.concat(masked, " ") .. "; do",
-    "  ln -sf /dev/null \"$1/etc/systemd/system/$unit\"",
-    "done",
-    "mkdir -p \"$1/etc/systemd/system-generators\"",
-    "for generator in " .. table.concat(masked_generators, " ") .. "; do",
-    "  ln -sf /dev/null \"$1/etc/systemd/system-generators/$generator\"",
-    "done",
-    "touch \"$1/etc/.updated\" \"$1/var/.updated\"",
-  }, "\n")
-end
-
 ---Gives the suite and the archive's name of a base. Raises `not_found` for a name that is none.
 ---@param name string "debian-13"
 ---@return string suite
@@ -97,7 +41,7 @@ local function identify(name)
   local suite, wanted = known.suite, table.move(packages, 1, #packages, 1, {})
   table.move(known.more, 1, #known.more, #wanted + 1, wanted)
   local inputs = table.concat({
-    suite, table.concat(wanted, ","), table.concat(left_out, ","), prepare_script(),
+    suite, table.concat(wanted, ","), table.concat(left_out, ","), base_root.script,
   }, "\n")
   return suite, wanted, ("base-%s-%s"):format(suite, crypto.sha256(inputs):sub(1, 12))
 end
@@ -134,7 +78,7 @@ end
 local function command(suite, wanted, part, sources)
   local argv = {
     "mmdebstrap", "--variant=apt",
-    "--include=" .. table.concat(wanted, ","), "--customize-hook=" .. prepare_script(),
+    "--include=" .. table.concat(wanted, ","), "--customize-hook=" .. base_root.script,
   }
   for _, pattern in ipairs(left_out) do argv[#argv + 1] = "--dpkgopt=path-exclude=" .. pattern end
   if sources.keyring then argv[#argv + 1] = "--keyring=" .. sources.keyring end

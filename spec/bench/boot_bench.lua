@@ -66,9 +66,13 @@ local function nspawn(root)
       --private-network --machine=kilnbench -D "$1/root" >/dev/null 2>&1 </dev/null) &
     pid=$!
     n=0
-    until find /proc/[0-9]*/root/run/cloud-init/result.json -maxdepth 0 2>/dev/null | grep -q .; do
-      n=$((n + 1)); [ $n -lt 600 ]; sleep 0.1
-    done
+    ended() { # in the container, not in another machine of this host
+      for process in $(find "$2" -name cgroup.procs -exec cat {} + 2>/dev/null); do
+        [ ! -e "/proc/$process/root/run/cloud-init/result.json" ] || return 0
+      done
+      return 1
+    }
+    until ended "$@"; do n=$((n + 1)); [ $n -lt 600 ]; sleep 0.1; done
     cat "$2/cpu.stat"
     echo 1 >"$2/cgroup.kill"
     wait $pid || :

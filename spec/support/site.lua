@@ -1,4 +1,5 @@
 ---A site of local machines for a spec: its own folder, network and base image.
+local base = require "providers.local.base"
 local crypto = require "rt.crypto"
 local fs = require "rt.fs"
 local machine = require "rt.machine"
@@ -8,9 +9,11 @@ local yaml = require "rt.yaml"
 
 local site = {}
 
+---The base of this tree; another where that was not made yet.
 local function archive()
   local folder = proc.getenv "KILN_LOCAL_BASE" or "/var/lib/kiln/base"
-  return (fs.glob(folder .. "/base-trixie-*.tar.zst") or {})[1], folder
+  local path = ("%s/%s.tar.zst"):format(folder, base.image_name "debian-13")
+  return fs.stat(path) and path or (fs.glob(folder .. "/base-trixie-*.tar.zst") or {})[1], folder
 end
 
 ---Says why there can be no machines here, nil when there can.
