@@ -129,8 +129,8 @@ local function define_gc(parser)
 end
 
 local function define_rest(parser)
-  parser:command("up", "Start local machines again that ran when this host went down, and "
-    .. "repair their network.")
+  parser:command("up", "Start local machines again that ran when this host went down, repair "
+    .. "their network, and remove what is kept longer than promised.")
   local uninstall = parser:command("uninstall", "End this user's local machines, and remove them, "
     .. "their network and images from this host.")
   uninstall:flag("-y --yes", "Without asking.")
