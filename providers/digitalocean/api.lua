@@ -84,7 +84,8 @@ end
 
 local function refusal(self, request, response)
   local answer = decoded(response)
-  local said = answer and answer.message or http.excerpt(response.body)
+  local said = answer and type(answer.message) == "string" and answer.message
+    or http.excerpt(response.body)
   local kind = kind_of(response.status, said)
   local message = ("DigitalOcean: %s %s: %d %s"):format(request.method, request.path,
     response.status, said)
@@ -97,6 +98,12 @@ local function refusal(self, request, response)
     effect = response.status >= 500 and "maybe" or "none",
     retry_after = tonumber(response.headers["retry-after"]),
   }
+end
+
+---Quotes a gateway's page. An answer that was cut off is not quoted: it may be secret.
+local function lacks_json(body)
+  local cut = body:find("^%s*[%[{]") or body == ""
+  return cut and "without whole JSON" or "without JSON: " .. http.excerpt(body)
 end
 
 ---Sends once. A success that does not have what was asked for is as good as no answer.
@@ -117,12 +124,15 @@ local function send_once(self, request)
   note_limit(self, response.headers)
   if response.status >= 400 then error(refusal(self, request, response), 0) end
   local value = decoded(response) or response.status == 204
-  if not value or not (request.any or answers.is_whole(request.method, request.path, value)) then
+  if value and request.any then return value end
+  local problem = not value and lacks_json(response.body)
+    or answers.problem(request.method, request.path, value)
+  if problem then
     error_.raise { kind = "unreachable", effect = "maybe",
-      message = ("DigitalOcean: %s %s: answered %d without what was asked for: %s")
-        :format(request.method, request.path, response.status, http.excerpt(response.body)) }
+      message = ("DigitalOcean answered %d to %s %s %s"):format(response.status, request.method,
+        request.path, problem) }
   end
-  return value
+  return answers.without_nulls(value)
 end
 
 ---Whether an attempt may be repeated, and after how many seconds at least.
@@ -213,11 +223,16 @@ function Api:list(path, key)
   local next_path = path .. (path:find("?", 1, true) and "&" or "?") .. "per_page=" .. per_page
   while next_path do
     local answer = self:call("GET", next_path)
-    for _, row in ipairs(answer[key] or {}) do rows[#rows + 1] = row end
-    local pages = type(answer.links) == "table" and answer.links.pages
-    local following = type(pages) == "table" and pages.next
+    table.move(answer[key], 1, #answer[key], #rows + 1, rows)
+    local following = answer.links and answer.links.pages and answer.links.pages.next
     -- Behind a proxy the link names another host: only its path counts.
-    next_path = type(following) == "string" and following:match("^%a+://[^/]+(/.*)$") or nil
+    local this_path = next_path
+    next_path = following and following ~= "" and (following:match("^%a+://[^/]+(/.*)$") or "")
+    if next_path == "" or next_path == this_path then
+      error_.raise { kind = "unreachable", effect = "none",
+        message = ("DigitalOcean answered 200 to GET %s with no address of a next page in "
+          .. "links.pages.next"):format(this_path) }
+    end
   end
   return rows
 end

@@ -11,12 +11,10 @@ local databases = {}
 
 ---The row has no password: rows go into journals.
 local function row_of(database)
-  local private = type(database.private_connection) == "table" and database.private_connection
-  local connection = private or database.connection or {}
+  local connection = database.private_connection or database.connection or {}
   return {
     id = database.id, name = database.name, tags = (naming.read(database.tags, database.name)),
-    state = database.status == "online" and "online"
-      or database.status, engine = database.engine, version = database.version,
+    state = database.status, engine = database.engine, version = database.version,
     host = connection.host, port = connection.port, user = connection.user,
     database = connection.database, ssl = connection.ssl ~= false,
   }
@@ -91,9 +89,16 @@ end
 ---@param id string
 ---@return { password: userdata, uri: userdata, ca: string }
 function databases.secrets(self, id)
-  local database = self.api:call("GET", "/v2/databases/" .. id).database
-  local private = type(database.private_connection) == "table" and database.private_connection
-  local connection = private or database.connection
+  local path = "/v2/databases/" .. id
+  local database = self.api:call("GET", path).database
+  local connection = database.private_connection or database.connection or {}
+  for _, field in ipairs { "password", "uri" } do
+    if type(connection[field]) ~= "string" then
+      error_.raise { kind = "failed", message = ("DigitalOcean answered 200 to GET %s without "
+        .. "database.%s.%s"):format(path, database.private_connection and "private_connection"
+        or "connection", field) }
+    end
+  end
   local ca = self.api:call("GET", ("/v2/databases/%s/ca"):format(id)).ca.certificate
   return {
     password = secret.remember(connection.password), uri = secret.remember(connection.uri),

@@ -45,7 +45,8 @@ end
 local function learn(self)
   if self.learnt then return end
   self.learnt = true
-  local ok, answer = xpcall(self.api.call, error_.from, self.api, "GET", "/v2/actions?per_page=100")
+  local ok, answer = xpcall(self.api.call, error_.from, self.api, "GET", "/v2/actions?per_page=100",
+    nil, { within = 10 })
   if not ok then
     if error_.is(answer, "auth", "denied", "cancelled", "stopped") then error(answer, 0) end
     return -- what is usual will do
