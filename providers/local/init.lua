@@ -170,7 +170,12 @@ end
 local function bounds_of(size)
   local bounds = {}
   for count, unit in (size or ""):lower():gmatch "%f[%w](%d+)([mg])b%f[%W]" do
-    bounds[#bounds + 1] = ("%d"):format(tonumber(count) << (unit == "g" and 30 or 20))
+    local bytes = tonumber(count) << (unit == "g" and 30 or 20)
+    if bytes < 64 << 20 then
+      error_.raise { kind = "invalid", message = ("size %s: a machine does not boot with less than "
+        .. "64mb of memory, nor of disk"):format(size) }
+    end
+    bounds[#bounds + 1] = ("%d"):format(bytes)
   end
   return {
     memory = bounds[1], disk = bounds[2], vcpus = (size or ""):lower():match "%f[%w](%d+)vcpu",

@@ -150,8 +150,8 @@ static void check_bounds(const kl_site *site)
                      version);
         else
             snprintf(message, sizeof message,
-                     "%s of a machine is not bounded: no control group of ours has the "
-                     "controller %s",
+                     "%s of a machine is not bounded: no control group of ours hands the "
+                     "controller %s down",
                      what[limit], name);
         answer_bound(name, version != 0, message);
     }

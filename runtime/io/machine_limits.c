@@ -47,29 +47,34 @@ static void path_of(char *out, size_t size, const kl_site *site, int limit, cons
              name[0] != '\0' ? "/" : "", name);
 }
 
-// The root of a hierarchy may have processes beside groups.
-static bool has_processes(const char *group)
+enum { NOBODY, WE, OTHERS };
+
+// Who is in the group: nobody, this process alone, or others. (The root of a hierarchy may have
+// processes beside groups: they do not count.)
+static int who_is_in(const char *group)
 {
-    char path[PATH_MAX + 16];
+    char path[PATH_MAX + 16], line[32];
     snprintf(path, sizeof path, "%s/cgroup.type", group);
     if (access(path, F_OK) != 0)
-        return false;
+        return NOBODY;
     snprintf(path, sizeof path, "%s/cgroup.procs", group);
     FILE *in = fopen(path, "re");
-    bool some = in != NULL && fgetc(in) != EOF;
+    int who = NOBODY;
+    while (in != NULL && who != OTHERS && fgets(line, sizeof line, in) != NULL)
+        who = atol(line) == (long)getpid() ? WE : OTHERS;
     if (in != NULL)
         fclose(in);
-    return some;
+    return who;
 }
 
-// An ordinary user's helper may be in the group around the site's, alone: it goes to one of its own
-// there.
+// Goes from the group around the site's to one of our own there. systemd starts an ordinary user's
+// helper so (kl_cgroup_enter_scope).
 static bool step_aside(const kl_site *site)
 {
     char path[PATH_MAX + 16];
     kl_failure none = {0};
     snprintf(path, sizeof path, "%s-helper", site->group);
-    return site->ordinary && (mkdir(path, 0755) == 0 || errno == EEXIST) &&
+    return (mkdir(path, 0755) == 0 || errno == EEXIST) &&
            kl_cgroup_limit(path, "cgroup.procs", "0", &none);
 }
 
@@ -83,7 +88,8 @@ static bool has_version_2(const kl_site *site, int limit)
     if (!kl_cgroup_path(around, sizeof around, site, ""))
         return false;
     *strrchr(around, '/') = '\0';
-    if (has_processes(around) && (!step_aside(site) || has_processes(around)))
+    int who = who_is_in(around);
+    if (who == OTHERS || (who == WE && !(site->ordinary && step_aside(site))))
         return false;
     snprintf(what, sizeof what, "+%s", kl_limits_names[limit]);
     kl_cgroup_limit(around, "cgroup.subtree_control", what, &none);

@@ -16,6 +16,10 @@ for hierarchy in /sys/fs/cgroup /sys/fs/cgroup/unified /run/kiln/cgroup; do
     tries=$((tries + 1))
   done
 done
+for controller in memory cpu; do
+  group=/sys/fs/cgroup/$controller/kiln.$tag
+  [ ! -d "$group" ] || find "$group" -depth -type d -exec rmdir {} \; 2>/dev/null || :
+done
 block=$(tr '\0' '\n' <"$site/router" | sed -n '/^block$/{n;p;}')
 for net in $((block + 2)) $((block + 3)); do
   ip route del unreachable "10.199.$net.0/24" metric 4096 2>/dev/null || :
