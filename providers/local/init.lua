@@ -9,6 +9,7 @@ local proc = require "rt.proc"
 local snapshot = require "rt.snapshot"
 local error_ = require "kiln.error"
 local network = require "providers.local.network"
+local size = require "providers.local.size"
 
 local local_ = {}
 
@@ -165,23 +166,6 @@ local function group_of(spec)
   return ("%s/%s"):format(tags.kiln_project or "", tags.kiln_service or spec.name)
 end
 
----Gives what a size's name says, as clouds have it ("s-1vcpu-512mb-10gb", "2gb"): processors;
----memory, then disk, in bytes.
-local function bounds_of(size)
-  local bounds = {}
-  for count, unit in (size or ""):lower():gmatch "%f[%w](%d+)([mg])b%f[%W]" do
-    local bytes = tonumber(count) << (unit == "g" and 30 or 20)
-    if bytes < 64 << 20 then
-      error_.raise { kind = "invalid", message = ("size %s: a machine does not boot with less than "
-        .. "64mb of memory, nor of disk"):format(size) }
-    end
-    bounds[#bounds + 1] = ("%d"):format(bytes)
-  end
-  return {
-    memory = bounds[1], disk = bounds[2], vcpus = (size or ""):lower():match "%f[%w](%d+)vcpu",
-  }
-end
-
 ---Creates a machine; one with the same name and token is taken as it is.
 ---Raises `not_found` (no such image), `exists`, `invalid`, `limit`, `unsupported`.
 ---@async
@@ -189,7 +173,7 @@ end
 ---  size: string? } processors, memory, disk, where its name has them ("2gb", "s-1vcpu-512mb-10gb")
 ---@return table machine
 function Driver:create_machine(spec)
-  local bounds = bounds_of(spec.size)
+  local bounds = size.bounds(spec.size)
   local made, err = machine.create {
     dir = self.site.dir, name = spec.name, token = spec.token, image = spec.image,
     user_data = spec.user_data, group = group_of(spec), memory = bounds.memory,
