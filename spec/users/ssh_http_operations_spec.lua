@@ -35,7 +35,7 @@ describe("a recipe's own connections and requests", function()
       { 'require("kiln.ssh").connect { host = "127.0.0.1", port = PORT, key_file = "k", '
         .. 'known_hosts = "k" }', "kiln.ssh.connect" },
       { 'require("kiln.secret").from_command { "touch", "DIR/touched" }', "the command touch" },
-      { 'require("kiln.httpd").serve { handle = print }', "kiln.httpd.serve" },
+      { 'require("kiln.httpd").serve { handler = print }', "kiln.httpd.serve" },
       { 'require("kiln.load").start { url = "URL" }', "kiln.load.start" },
       { 'require("kiln.retry").call(function() error { kind = "timeout" } end)', "cannot wait" },
       { 'require("kiln.op").call { name = "mine", class = "once", perform = print }', "mine" },
