@@ -247,8 +247,7 @@ end
 ---the others, waits for them to end, and is raised.
 ---@async
 ---@param list any[] functions, or the arguments of `each`
----@param each? (fun(item: any): any)|{ at_once: integer? } called with every item of the list; or
----  the options, where the list has functions
+---@param each? (fun(item: any): any)|{ at_once: integer? } called with every item; or the options
 ---@param opts? { at_once: integer? } how many at the same time (all)
 ---@return any[] results
 function scope.all(list, each, opts)
