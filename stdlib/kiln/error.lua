@@ -136,6 +136,15 @@ function error_.note_open(err, failure)
   table.insert(err.not_undone, failure.op)
 end
 
+---Takes over what another error notes of an undo that failed, because that error is not raised.
+---@param err kiln.Error
+---@param other kiln.Error
+function error_.take_open(err, other)
+  if err == other or not other.not_undone then return end
+  err.not_undone = err.not_undone or {}
+  table.move(other.not_undone, 1, #other.not_undone, #err.not_undone + 1, err.not_undone)
+end
+
 ---Tells whether what failed so may succeed another time: what is not there, and what nobody can do
 ---or know, will not.
 ---@param value any

@@ -218,6 +218,7 @@ local function run_all(bodies, at_once, each)
     end
     value = error_.from(value) -- no handler sees that memory is out
     local halts = error_.halts(value)
+    table.insert(failures, value)
     if failures.first then
       if halts then failures.first = value end -- it could not clean up
       return
@@ -233,6 +234,7 @@ local function run_all(bodies, at_once, each)
   children = start_all(states, guarded, bodies, at_once, failures)
   local err = join_all(children, failures)
   if err then
+    for _, other in ipairs(failures) do error_.take_open(err, other) end
     if error_.is(err, "cancelled") then parent.doomed, parent.due = nil, nil end
     error(err, 0)
   end
@@ -310,10 +312,7 @@ local counters = { "path", "ordinal", "children", "choices", "cleanups" }
 local function under(state, path, body)
   if not path then return xpcall(body, trace.handler) end
   local outer = {}
-  for _, name in ipairs(counters) do
-    outer[name] = state[name]
-    state[name] = 0
-  end
+  for _, name in ipairs(counters) do outer[name], state[name] = state[name], 0 end
   state.path = path
   local ok, value = xpcall(body, trace.handler)
   for _, name in ipairs(counters) do state[name] = outer[name] end

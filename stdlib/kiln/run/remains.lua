@@ -104,6 +104,7 @@ function remains.judge(left, status, err)
   end
   if #left.there + #left.unknown == 0 then return status, err end
   local failed = error_.new { kind = "remains", op = err.op, choice = err.choice, step = err.step,
+    not_undone = err.not_undone,
     message = what .. "; not all that it made is gone" }
   return "failed", failed
 end
