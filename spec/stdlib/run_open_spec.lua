@@ -7,13 +7,15 @@ local recipes = require "spec.support.recipes"
 local text = recipes.prelude .. [[
 local function act(run, name, spec)
   spec = spec or {}
+  local failure, effect = spec.kind, spec.effect
+  spec.kind, spec.effect = nil, nil
   spec.name, spec.class = name, spec.class or "idempotent"
   spec.perform = spec.perform or function(token)
     local failing = fs.read(run.args.world .. ".broken")
     if failing:find("<" .. name .. ">", 1, true) then
-      local kind = failing:find "for good" and "invalid" or spec.kind or "unreachable"
+      local kind = failing:find "for good" and "invalid" or failure or "unreachable"
       fs.fail { kind = kind, message = name .. " did not work",
-        effect = spec.effect, cloud = spec.kind == "auth" and "none" or nil }
+        effect = effect, cloud = failure == "auth" and "none" or nil }
     end
     fs.touch(run.args.world, name)
     return name
