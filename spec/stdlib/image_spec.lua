@@ -1,3 +1,5 @@
+local fs = require "rt.fs"
+local proc = require "rt.proc"
 local identity = require "spec.support.identity"
 
 local main = [==[
@@ -337,6 +339,29 @@ describe("a value that cannot be compared", function()
       'require("kiln.http").get', 'require "kiln.cloudinit"', "print", "require" } do
       assert.equal(64, #with(value).digest, value)
     end
+  end)
+
+  it("has the same name in every process, in whatever order Lua's tables are walked", function()
+    local dir = assert(fs.temp_dir())
+    assert(fs.write(dir .. "/names.lua", [[
+      local known = require "kiln.image.known"
+      require "kiln.run"
+      local names = known.of { faces = {}, standard = {}, chunks = {} }.names
+      local list = {}
+      for _, name in next, names do list[#list + 1] = name end
+      table.sort(list)
+      print(names[_G], names[pairs], names[string.format], require("kiln.crypto").sha256(
+        table.concat(list, "\n")))]]))
+    local first
+    for _ = 1, 8 do
+      local done = assert(proc.run { argv = { assert(fs.realpath "/proc/self/exe"), "lua",
+        dir .. "/names.lua" }, timeout = 60 })
+      assert.equal(0, done.code, done.err)
+      first = first or done.out
+      assert.equal(first, done.out)
+    end
+    assert.matches("^_G\t_G%.pairs\t_G%.string%.format\t%x+\n$", first)
+    assert(fs.remove(dir, { recursive = true }))
   end)
 
   it("counts in kiln's own modules when a recipe put it there", function()

@@ -7,7 +7,7 @@ local known = {}
 
 local libraries = {
   _G = true, coroutine = true, debug = true, io = true, math = true, os = true, string = true,
-  table = true, utf8 = true, package = true,
+  table = true, utf8 = true,
 }
 
 local plain = { ["nil"] = true, boolean = true, number = true, string = true }
@@ -33,12 +33,23 @@ function Known:is_recipes(value)
   return type(value) == "function" and self:path(value) ~= nil
 end
 
+local function sorted_names(set)
+  local names = {}
+  for name in next, set do
+    if type(name) == "string" then names[#names + 1] = name end
+  end
+  table.sort(names)
+  return names
+end
+
+---Names a value and what is in it. A value with two names keeps the first, so the order is fixed:
+---the names are part of every image's identity.
 local function add(self, value, name, depth)
   if plain[type(value)] or self.names[value] or self:is_recipes(value) then return end
   self.names[value] = name
   if type(value) ~= "table" or depth == 0 then return end
-  for key, field in next, value do
-    if type(key) == "string" then add(self, field, name .. "." .. key, depth - 1) end
+  for _, key in ipairs(sorted_names(value)) do
+    add(self, rawget(value, key), name .. "." .. key, depth - 1)
   end
 end
 
@@ -50,13 +61,18 @@ function known.of(environment)
     return type(value) == "function" and trace.name_of(value) or nil -- a method
   end })
   local self = setmetatable({ names = names, chunks = environment.chunks }, Known)
-  for name, module in next, package.loaded do
+  for _, name in ipairs(sorted_names(package.loaded)) do
     if libraries[name] or name:find "^kiln%." or name:find "^rt%." then
-      add(self, module, name, name == "_G" and 1 or 2)
+      add(self, package.loaded[name], name, 2)
     end
   end
-  for module, name in next, environment.faces do add(self, module, name, 2) end
-  for name, value in next, environment.standard do add(self, value, name, 2) end
+  local faces = {} -- two may have one name: what a recipe gets and what kiln's own recipes get
+  for module, name in next, environment.faces do faces[#faces + 1] = { name, module } end
+  table.sort(faces, function(a, b) return a[1] < b[1] end)
+  for _, face in ipairs(faces) do add(self, face[2], face[1], 2) end
+  for _, name in ipairs(sorted_names(environment.standard)) do
+    add(self, environment.standard[name], name, 2)
+  end
   return self
 end
 
