@@ -222,6 +222,22 @@ describe("an image's identity", function()
     assert.is_not.equal(lazily "return function(box) box:run '1' end",
       lazily "return function(box) box:run '2' end")
   end)
+
+  it("has what a module holds that the build requires by itself", function()
+    local function with(port)
+      return identity.of({ ["app.lua"] = [[
+        return { spec = function(_, args)
+          require("lib.web").settings.port = args.port
+          return { name = "app", base = "debian-13",
+            build = function(box) require("lib.web").listen(box) end } end }]],
+        ["lib/web.lua"] = [[
+          local web = { settings = {}, bake = require "recipes.bake" }
+          function web.listen(box) box:run("listen " .. web.settings.port) end
+          return web]] }, { args = { port = port } })
+    end
+    assert.same({ "module lib/web.lua.settings" }, changed(with(80), with(81)))
+    assert.equal(with(80).digest, with(80).digest)
+  end)
 end)
 
 ---Builds a recipe of functions that call each other through every kind of reference, with constants

@@ -73,11 +73,16 @@ local function sandboxed_os()
     date = function(format, time) return os.date(format, time or journaled_time()) end,
     difftime = os.difftime,
     getenv = function(name)
-      if scope.state().loading then return os.getenv(name) end
-      local value = op.call {
-        name = "environment " .. name, class = "read", args = { name = name }, quiet = true,
-        perform = function() return os.getenv(name) end,
-      }
+      local function look() return os.getenv(name) end
+      local value
+      if scope.state().loading then
+        value = look()
+      else
+        value = op.call {
+          name = "environment " .. name, class = "read", args = { name = name }, quiet = true,
+          perform = look,
+        }
+      end
       uses.variable(name, value)
       return value
     end,
@@ -158,6 +163,7 @@ end
 ---@field standard table<string, any> the globals as they were before the recipe ran
 ---@field faces table<any, string> kiln's modules as `require` returned them, and their names
 ---@field sources table<string, string> texts of the recipe's files, by path below its folder
+---@field modules table<string, any> what these files returned, without the recipe itself
 ---@field chunks table<string, string> the file of each source that `debug.getinfo` may name
 ---@field read_source fun(path: string): string?
 ---@field on_source? fun(path: string, text: string) called for a file that is loaded
@@ -195,6 +201,7 @@ end
 ---The recipe's `require`: kiln's modules, and files beside the recipe.
 local function sandboxed_require(self)
   local loaded, show, read_source = {}, self.show, self.read_source
+  local used = {} ---@type table<string, kiln.image.Used[]> by each module of the recipe's
   local function load_text(name, text, path, shown)
     if loaded[name] == true then
       error_.raise { kind = "usage", message = ("modules require each other in a circle: %s")
@@ -207,7 +214,10 @@ local function sandboxed_require(self)
   end
   return function(name)
     if type(name) ~= "string" then error("require: a module's name is a string", 2) end
-    if loaded[name] ~= nil and loaded[name] ~= true then return loaded[name] end
+    if loaded[name] ~= nil and loaded[name] ~= true then
+      if used[name] then uses.again(used[name]) end
+      return loaded[name]
+    end
     if name:find("^kiln%.") or name:find("^rt%.") or name:find("^providers%.") then
       local own = own_recipes[debug.getinfo(2, "f").func]
       local module = faces.require(name, own)
@@ -220,8 +230,11 @@ local function sandboxed_require(self)
     if text then
       self.sources[path] = text
       if self.on_source then self.on_source(path, text) end
-      uses.module(path, text)
-      return load_text(name, text, path, show(path))
+      used[name] = uses.gather(function()
+        uses.module(path, text)
+        self.modules[path] = load_text(name, text, path, show(path))
+      end)
+      return loaded[name]
     end
     text = name:find("^recipes%.") and host.source(path)
     if text then return load_text(name, text, path, path) end
@@ -266,8 +279,8 @@ function sandbox.new(opts)
     if run then run:note(text) else io.stdout:write(text, "\n") end
   end
   local self = setmetatable({
-    env = env, standard = {}, faces = {}, sources = {}, chunks = {}, show = opts.show,
-    read_source = opts.read_source,
+    env = env, standard = {}, faces = {}, sources = {}, chunks = {}, modules = {},
+    show = opts.show, read_source = opts.read_source,
   }, Environment)
   env.load = sandboxed_load(self)
   env.require = sandboxed_require(self)

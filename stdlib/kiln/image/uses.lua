@@ -41,6 +41,29 @@ function uses.watch(body)
   return seen
 end
 
+---Loads a module and lists what that used. A build that is being watched used it as well.
+---@async
+---@param body fun()
+---@return kiln.image.Used[]
+function uses.gather(body)
+  local state, seen = scope.state(), {}
+  local outer = state.uses
+  local _ <close> = setmetatable({}, { __close = function()
+    state.uses = outer
+    uses.again(seen)
+  end })
+  state.uses = seen
+  body()
+  return seen
+end
+
+---Notes what a module used that another build, or the recipe itself, has loaded before.
+---@param used kiln.image.Used[]
+function uses.again(used)
+  local seen = scope.state().uses
+  if seen then table.move(used, 1, #used, #seen + 1, seen) end
+end
+
 ---Tells whether a build is being watched.
 ---@return boolean
 function uses.watched()

@@ -174,7 +174,8 @@ local function write_global(self, name)
   write(self, "global", name, word_of(self, value, "global " .. tostring(name), tostring(name)))
 end
 
----Everything that is global, and every file that can be required: for code that may look for any.
+---Everything that is global, and every file that was required, with what it returned: a module's
+---fields may come from a variable of the environment, or from whoever set them.
 function whole_environment(self)
   if not self.whole[self.environment] then
     self.whole[self.environment] = true
@@ -182,6 +183,8 @@ function whole_environment(self)
       local digest = crypto.sha256(self.environment.sources[path])
       tell(self, "module " .. path, digest)
       write(self, "module", path, digest)
+      local value = self.environment.modules[path]
+      write(self, word_of(self, value, "module " .. path, path:match "([^/]+)%.lua$"))
     end
     local names = {}
     for name in next, self.environment.env do
