@@ -143,4 +143,52 @@ describe("an image", function()
     assert.matches("the builder has another 'conf' than this folder", refused.err, 1, true)
     assert.equal(3, user:kiln("abort", id).code)
   end)
+
+  it("is baked again when what its build asks for while it runs has changed", function()
+    local missing = stranger.lacking()
+    if missing then return pending(missing) end
+    user:write("app.lua", [=[
+local bake = require "recipes.bake"
+local scope = require "kiln.scope"
+local app = {}
+local function image(run, name)
+  return bake(run, { name = name, base = "debian-13", build = function(box)
+    box:run("echo " .. (os.getenv "FLAVOUR" or "plain") .. " > /srv-" .. name)
+    require("lib.late").install(box)
+  end })
+end
+
+---Bakes two at the same time: one of them finds the module loaded.
+function app.bake(run)
+  scope.all {
+    function() image(run, "app") end,
+    function() image(run, "web") end,
+  }
+end
+
+return app
+]=])
+    user:write("lib/late.lua", [=[
+local late = { level = os.getenv "LEVEL" or "1" }
+function late.install(box) box:run("echo " .. late.level .. " > /srv-level") end
+return late
+]=])
+    local function both(wanted)
+      local done = user:kiln("run", "app.lua", "bake")
+      assert.equal(0, done.code, done.out .. done.err)
+      for _, name in ipairs { "app", "web" } do
+        local said = done.err:match("image " .. name .. "%s+" .. name .. "%-%x+  ([^\n]*)")
+        assert.equal(wanted, said and said:gsub("%s+[%d.]+s$", ""), done.err)
+      end
+    end
+    both "baked"
+    both "found, inputs unchanged"
+    edit("lib/late.lua", "/srv-level", "/srv-levels")
+    both "baked: module lib/late.lua changed"
+    user.env.FLAVOUR = "sweet"
+    both "baked: variable FLAVOUR changed"
+    user.env.LEVEL = "2"
+    both "baked: variable LEVEL changed"
+    both "found, inputs unchanged"
+  end)
 end)
