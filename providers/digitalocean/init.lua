@@ -176,6 +176,8 @@ end
 Driver.create_domain = network.create_domain
 Driver.record = network.record
 Driver.set_record = network.set_record
+Driver.record_owner = network.record_owner
+Driver.claim_record = network.claim_record
 Driver.create_vpc = network.create_vpc
 Driver.create_volume = network.create_volume
 Driver.attach_volume = network.attach_volume

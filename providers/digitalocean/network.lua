@@ -34,11 +34,15 @@ function network.create_domain(self, name)
   })
 end
 
----Lists the records of a name. The API's filter wants the whole name; rows have the short one.
+---Lists the records of a name; a domain that the account has not, has none. The API's filter wants
+---the whole name; rows have the short one.
 local function records(self, domain, name, kind)
   local full = name == "@" and domain or name .. "." .. domain
-  return self.api:list(("/v2/domains/%s/records?name=%s&type=%s"):format(domain, full, kind),
-    "domain_records")
+  local ok, rows = xpcall(self.api.list, error_.from, self.api,
+    ("/v2/domains/%s/records?name=%s&type=%s"):format(domain, full, kind), "domain_records")
+  if ok then return rows end
+  if error_.is(rows, "not_found") then return {} end
+  error(rows, 0)
 end
 
 ---Gives the record of a name.
@@ -79,6 +83,73 @@ function network.set_record(self, spec)
     find = function() return records(self, spec.domain, spec.name, kind)[1] and true or nil end,
   })
   return true
+end
+
+---Where a record's owner is written: a TXT record beside it, as external-dns does
+---(https://kubernetes-sigs.github.io/external-dns/latest/docs/registry/txt/). It has a name of its
+---own: a CNAME bears nothing beside it.
+local function mark_name(name)
+  return name == "@" and "_kiln" or "_kiln." .. name
+end
+
+local owner_fields = { "project", "env", "service" }
+
+local function mark_text(tags)
+  local words = { "heritage=kiln" }
+  for _, field in ipairs(owner_fields) do
+    words[#words + 1] = ("kiln/%s=%s"):format(field, tags["kiln_" .. field])
+  end
+  return table.concat(words, ",")
+end
+
+---Lists the marks of a name, the oldest first.
+local function record_marks(self, domain, name)
+  local marks = {}
+  for _, row in ipairs(records(self, domain, mark_name(name), "TXT")) do
+    local text = row.data:gsub('^"(.*)"$', "%1")
+    if text:find "^heritage=kiln," then
+      local tags = {}
+      for field, value in text:gmatch "kiln/(%w+)=([^,]*)" do tags["kiln_" .. field] = value end
+      marks[#marks + 1] = { id = row.id, text = text, tags = tags }
+    end
+  end
+  table.sort(marks, function(a, b) return a.id < b.id end)
+  return marks
+end
+
+---Returns the labels of whoever claimed a record's name, nil when nobody did.
+---@async
+---@param self kiln.digitalocean.Driver
+---@param domain string
+---@param name string "@" for the domain itself
+---@return table<string, string>? tags
+function network.record_owner(self, domain, name)
+  local oldest = record_marks(self, domain, name)[1]
+  return oldest and oldest.tags
+end
+
+---Claims a record's name, unless somebody has. Of two that do so at the same time, the one whose
+---mark is older has it, and the other one's mark is removed.
+---@async
+---@param self kiln.digitalocean.Driver
+---@param domain string
+---@param name string "@" for the domain itself
+---@param tags table<string, string> kiln_project, kiln_env, kiln_service
+---@return table<string, string> tags of the one that has it
+function network.claim_record(self, domain, name, tags)
+  local path, text = ("/v2/domains/%s/records"):format(domain), mark_text(tags)
+  if not network.record_owner(self, domain, name) then
+    create(self.api, {
+      path = path, body = { type = "TXT", name = mark_name(name), data = text, ttl = 60 },
+      read = function() return true end,
+      find = function() return network.record_owner(self, domain, name) and true or nil end,
+    })
+  end
+  local marks = record_marks(self, domain, name)
+  for index = 2, #marks do
+    if marks[index].text == text then self.api:delete(path .. "/" .. marks[index].id) end
+  end
+  return marks[1] and marks[1].tags or tags
 end
 
 ---Makes a firewall have these rules. Its rules are replaced as a whole, which is what PUT does.

@@ -200,3 +200,85 @@ describe("the name of an environment", function()
     refused('app.lua: environments must look like { "production", "staging" }')
   end)
 end)
+
+describe("a DNS record", function()
+  local user
+
+  before_each(function() user = stranger.new { cloud = "digitalocean", machines = "none" } end)
+
+  after_each(function() user:close() end)
+
+  local function write(fields)
+    user:write("app.lua", ([[
+      local app = { name = "app", environments = { "staging" } }
+      app.args = { ip = { "where it leads", default = "192.0.2.1" } }
+      function app.deploy(run, args)
+        return { summary = run.cloud:record { domain = "example.com", data = args.ip, %s } }
+      end
+      return app]]):format(fields))
+  end
+
+  local function records()
+    local list = {}
+    for _, row in ipairs(user.sim:call("GET", "/v2/domains/example.com/records").domain_records) do
+      if row.type == "A" or row.type == "TXT" then
+        list[#list + 1] = ("%s %s %s"):format(row.name, row.type, row.data:gsub("=%x+,", "=…,"))
+      end
+    end
+    rt_http.forget()
+    table.sort(list)
+    return list
+  end
+
+  local function mark(name, env, service)
+    return ("%s TXT heritage=kiln,kiln/project=…,kiln/env=%s,kiln/service=%s"):format(name, env,
+      service)
+  end
+
+  local function refused(wanted, ...)
+    local before = records()
+    local done = user:kiln("run", "app.lua", ...)
+    assert.equal(3, done.code, done.err)
+    assert.matches(wanted, done.err)
+    assert.same(before, records())
+  end
+
+  it("is its service's own, and another environment or project may not change it", function()
+    write ""
+    user:must("run", "app.lua")
+    user:must("run", "app.lua", "-e", "staging", "--ip", "192.0.2.2")
+    local both = { mark("_kiln.app", "default", "app"),
+      mark("_kiln.app-staging", "staging", "app-staging"), "app A 192.0.2.1",
+      "app-staging A 192.0.2.2" }
+    assert.same(both, records())
+
+    write 'name = "app"'
+    refused("record app%.example%.com belongs to this project, environment default, service app, "
+      .. "and this is environment staging, service app%-staging; nothing was changed: leave the "
+      .. "name out, and it is called app%-staging%.example%.com", "-e", "staging")
+    user:must("run", "app.lua", "--ip", "192.0.2.3")
+    both[3] = "app A 192.0.2.3"
+    assert.same(both, records())
+
+    user:checkout { "app.lua" }
+    refused("record app%.example%.com belongs to project %x+, environment default, service app")
+    write 'name = "app", replace = true'
+    refused("record app%.example%.com belongs to project %x+, environment default, service app")
+  end)
+
+  it("that kiln did not make is changed only when the recipe says so", function()
+    user.sim:call("POST", "/v2/domains", { name = "example.com" })
+    for _, name in ipairs { "@", "www" } do
+      user.sim:call("POST", "/v2/domains/example.com/records",
+        { type = "A", name = name, data = "192.0.2.9" })
+    end
+    write 'name = "www"'
+    refused("record www%.example%.com leads to 192%.0%.2%.9 and was not made by kiln; nothing was "
+      .. "changed: take another name, or say that kiln may change it: .*replace = true")
+    user:must("run", "app.lua", "--ip", "192.0.2.9") -- it leads there already
+    write 'name = "@", replace = true'
+    user:must("run", "app.lua")
+    assert.same({ "@ A 192.0.2.1", mark("_kiln", "default", "app"),
+      mark("_kiln.www", "default", "app"), "www A 192.0.2.9" }, records())
+  end)
+end)

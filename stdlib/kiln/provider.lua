@@ -23,6 +23,7 @@
 ---  with `databases`: database(name)  create_database{…}  await_database(id)  database_secrets(id)
 ---  allow_database(id, key, value)  destroy_database(id)
 ---  with `dns`: create_domain(name)  record(domain, name, type)  set_record{…}
+---  record_owner(domain, name) -> tags | nil  claim_record(domain, name, tags) -> the owner's tags
 ---  with `firewalls`: set_firewall{…}
 ---  where it has them: create_machines{ many }  await_machine(id, within)  preflight{…}
 ---  copy_image(id, regions)  known_addresses()  request(method, path, body)

@@ -2,6 +2,7 @@
 local crypto = require "rt.crypto"
 local do_cloud = require "spec.support.do_cloud"
 local error_ = require "kiln.error"
+local scope = require "kiln.scope"
 local timer = require "rt.timer"
 local virtual = require "spec.support.virtual"
 
@@ -122,6 +123,30 @@ describe("a managed database of DigitalOcean", function()
 end)
 
 describe("DigitalOcean's network", function()
+  it("lets the first that claims a record's name have it, also of two at the same time", function()
+    local _ <close> = virtual()
+    local account = do_cloud.new { faults = {
+      { kind = "lost_after", method = "POST", path = "/v2/domains/*/records" } } }
+    local driver = account.driver
+    local function of(env)
+      return { kiln_project = "0123", kiln_env = env, kiln_service = "app" }
+    end
+    driver:create_domain "example.com"
+    assert.is_nil(driver:record_owner("example.com", "app"))
+    assert.same(of "one", driver:claim_record("example.com", "app", of "one")) -- the answer is lost
+    assert.same(of "one", driver:claim_record("example.com", "app", of "two"))
+    assert.same(of "one", driver:record_owner("example.com", "app"))
+    assert.is_nil(driver:record_owner("example.com", "@"))
+
+    local owners = scope.all({ of "one", of "two", of "three" }, function(tags)
+      return driver:claim_record("example.com", "@", tags)
+    end)
+    assert.same({ owners[1], owners[1], owners[1] }, owners)
+    local rows = driver.api:list(
+      "/v2/domains/example.com/records?type=TXT&name=_kiln.example.com", "domain_records")
+    assert.equal(1, #rows)
+  end)
+
   it("has records that are set once and changed in their place", function()
     local _ <close> = virtual()
     local driver = do_cloud.new({ faults = {
