@@ -177,17 +177,22 @@ end
 ---@async
 ---@param driver kiln.local.Driver
 ---@param id string
----@param key string "kiln_service"
----@param value string
+---@param key string "kiln_owner", or "kiln_service": of the database's project
+---@param value string the owner as `Run:owner_label` has it, or the service
 function databases.allow(driver, id, key, value)
-  if key ~= "kiln_service" then
-    error_.raise { kind = "unsupported", message = ("a database of the local cloud lets services "
-      .. "in (kiln_service), not machines by their tag '%s'"):format(key) }
+  local project, service
+  if key == "kiln_owner" then
+    project, service = value:match "^(%x+)%-(.+)$"
+  elseif key == "kiln_service" then
+    local machine = driver:machine(id)
+    project, service = machine and machine.tags.kiln_project or "*", value
   end
-  local machine_row = driver:machine(id)
-  local project = machine_row and machine_row.tags.kiln_project or "*"
+  if not service then
+    error_.raise { kind = "unsupported", message = ("a database of the local cloud lets services "
+      .. "in (kiln_owner, kiln_service), not machines by their tag %s=%s"):format(key, value) }
+  end
   error_.check(machines.admit {
-    dir = driver.site.dir, name = id, group = ("%s/%s"):format(project, value),
+    dir = driver.site.dir, name = id, group = ("%s/%s"):format(project, service),
   })
 end
 

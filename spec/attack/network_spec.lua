@@ -3,6 +3,7 @@ local fs = require "rt.fs"
 local httpd = require "rt.httpd"
 local machine = require "rt.machine"
 local scope = require "kiln.scope"
+local databases = require "providers.local.databases"
 local site = require "spec.support.site"
 local timer = require "rt.timer"
 
@@ -18,7 +19,7 @@ describe("the network of machines", function()
       options.group = group
       return assert(machine.create(options))
     end
-    a, b, c = create("a", "shop/web"), create("b", "shop/web"), create("c", "other/web")
+    a, b, c = create("a", "shop/web"), create("b", "shop/web"), create("c", "0b0b/web")
     for _, row in ipairs { a, b, c } do assert.equal(row.name .. "\n", s:run(row, "hostname")) end
   end)
   teardown(function() if s then assert.equal("", s:close()) end end)
@@ -56,6 +57,20 @@ END]]):format(to, source and ('("' .. source .. '", 0)') or "None"))
     assert.matches("No route to host", reach(c, a.address), 1, true)
     assert.equal("not_found",
       select(2, machine.admit { dir = s.dir, name = "nobody", group = "x/y" }).kind)
+  end)
+
+  on_machines("joins a database to the owner that it lets in, as recipes name it", function()
+    local function allow(key, value)
+      databases.allow({ site = s, machine = function() return { tags = {} } end }, "b", key, value)
+    end
+    assert.matches("No route to host", reach(c, b.address), 1, true)
+    local ok, err = pcall(allow, "colour", "blue")
+    assert.is_false(ok)
+    assert.matches("not machines by their tag colour=blue", err.message, 1, true)
+    allow("kiln_owner", "0b0b-bank")
+    assert.matches("No route to host", reach(c, b.address), 1, true)
+    allow("kiln_owner", "0b0b-web")
+    assert.equal("open\n", reach(c, b.address))
   end)
 
   on_machines("reaches every floating address, the machine's own too", function()
