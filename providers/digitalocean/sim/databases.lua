@@ -115,7 +115,7 @@ local function create(world, request)
     id = world:uuid(), name = name, engine = kind, version = version, num_nodes = nodes,
     size = size, region = region, status = "creating", created_at = world:stamp(),
     tags = tags.ensure(world, wanted), users = collection.new(), dbs = collection.new(),
-    rules = json.array {}, project_id = input.text(body, "project_id"),
+    rules = json.array {}, let_in = {}, project_id = input.text(body, "project_id"),
     vpc_uuid = vpcs.choose(world, input.text(body, "private_network_uuid"), region).id,
     host = ("%s-do-user-4915853-0.db.ondigitalocean.com"):format(name),
   })
@@ -140,6 +140,28 @@ local function list(world, request)
   return reply.json(200, { databases = shown })
 end
 
+local function lets_in(cluster, droplet)
+  for _, rule in ipairs(cluster.rules) do
+    if rule.type == "tag" and tags.has(droplet, rule.value)
+      or rule.type == "droplet" and rule.value == tostring(droplet.id) then return true end
+  end
+  return false
+end
+
+---Lets real machines in to real clusters, as the rules say: after each change of either.
+---@param world kiln.do.sim.World
+function databases.let_in(world)
+  if not world.machines then return end
+  for _, cluster in ipairs(world.databases.rows) do
+    for _, droplet in ipairs(cluster.engine == "pg" and world.droplets.rows or {}) do
+      if not cluster.let_in[droplet.id] and lets_in(cluster, droplet) then
+        cluster.let_in[droplet.id] = true
+        world.machines.let_in(cluster.name, droplet)
+      end
+    end
+  end
+end
+
 local rule_types = { droplet = true, k8s = true, ip_addr = true, tag = true, app = true }
 
 ---Replaces every rule of the firewall.
@@ -156,6 +178,7 @@ local function set_firewall(world, request)
     }
   end
   cluster.rules = rules
+  databases.let_in(world)
   return reply.none()
 end
 

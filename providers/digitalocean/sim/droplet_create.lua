@@ -2,6 +2,7 @@
 local json = require "kiln.json"
 local actions = require "providers.digitalocean.sim.actions"
 local catalogue = require "providers.digitalocean.sim.catalogue"
+local databases = require "providers.digitalocean.sim.databases"
 local images = require "providers.digitalocean.sim.images"
 local input = require "providers.digitalocean.sim.input"
 local keys = require "providers.digitalocean.sim.keys"
@@ -149,6 +150,7 @@ local function start(world, plan, name, fault)
   droplet.visible_at = world.now
     + (fault.kind == "unseen" and (fault.seconds or 5) or world.latency.visible)
   world.droplets:add(droplet)
+  databases.let_in(world)
   local job = world.machines and world.machines.create(droplet)
   local action = actions.start(world, {
     type = "create", resource_type = "droplet", resource_id = droplet.id,

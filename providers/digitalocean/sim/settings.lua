@@ -27,7 +27,8 @@ settings.gaps = {
   "custom images by URL and image transfers between accounts: 501",
   "databases: a row with a connection; replicas, pools, topics, migrations: 501",
   "load balancers without local machines: no traffic passes; health of members is not in the API",
-  "firewalls, also those of databases, are kept and shown, nothing is filtered",
+  "firewalls are kept and shown, nothing is filtered; with local machines a database is closed to "
+    .. "all that its rules never named, also where it has none",
   "domains: records are kept, no name server answers; the SOA serial does not grow",
   "the metadata service at 169.254.169.254",
   "prices, invoices and quotas other than the listed limits",

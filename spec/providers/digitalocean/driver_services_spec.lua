@@ -111,6 +111,29 @@ describe("a managed database of DigitalOcean", function()
     assert.equal("kiln-tag:kiln_5fservice:app", rules[2].value)
   end)
 
+  it("lets real machines in by its rules, those that come later too", function()
+    local _ <close> = virtual()
+    local cloud = do_cloud.new()
+    local let_in = {}
+    cloud.sim.world.machines = setmetatable({
+      let_in = function(name, droplet) let_in[#let_in + 1] = name .. " " .. droplet.name end,
+      stopped = function() return {} end,
+    }, { __index = function() return function() end end }) -- everything else is done at once
+    local made = cloud.driver:create_database { name = "app-db" }
+    local function create(name, service)
+      cloud.driver:create_machines { { name = name, token = "kl-" .. name, image = "debian-12-x64",
+        tags = { kiln_service = service } } }
+    end
+    create("app-1", "app")
+    create("web-1", "web")
+    assert.same({}, let_in)
+    cloud.driver:allow_database(made.id, "kiln_service", "app")
+    assert.same({ "app-db app-1" }, let_in)
+    create("web-2", "web")
+    create("app-2", "app")
+    assert.same({ "app-db app-1", "app-db app-2" }, let_in)
+  end)
+
   it("that was accepted and goes away again is an error that says so", function()
     local _ <close> = virtual()
     local cloud = do_cloud.new { faults = {

@@ -29,6 +29,7 @@ local look_seconds = 0.25
 ---@field assign fun(ip: string, id: integer?): kiln.sim.Job
 ---@field create_database fun(cluster: table): kiln.sim.Job value: { host, port, ca }
 ---@field destroy_database fun(name: string): kiln.sim.Job
+---@field let_in fun(database: string, droplet: table): kiln.sim.Job
 ---@field balance fun(id: string, view: fun(): kiln.sim.BalancerView): kiln.sim.Job value: { ip }
 ---@field end_balance fun(id: string): kiln.sim.Job
 ---@field stopped fun(): integer[] ids of those that switched themselves off
@@ -118,6 +119,17 @@ local function add_databases(self, driver, jobs)
       local made = driver:create_database(cluster)
       local online = driver:await_database(made.id)
       return { host = online.host, port = online.port, ca = driver:database_secrets(made.id).ca }
+    end)
+  end
+
+  ---The droplet need not be there yet.
+  function self.let_in(name, droplet)
+    return jobs.start(key(name), "database " .. name .. " lets a droplet in", function()
+      local there = driver:database(name)
+      if not there then return end
+      error_.check(rt_machine.admit {
+        dir = driver.site.dir, name = there.id, group = "/" .. host_name(droplet),
+      })
     end)
   end
 
