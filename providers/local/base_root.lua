@@ -43,80 +43,9 @@ local masked_generators = {
   "systemd-system-update-generator", "systemd-tpm2-generator",
 }
 
----Starts Debian's own cloud-init. That was two thirds of a boot's CPU, and is half of it now:
----cloud-init imports a library for URLs that few boots use, and parses its configuration 14 times.
-local cloud_init_start = [[
-#!/usr/bin/python3
-"""Starts cloud-init for less CPU, and unchanged where that does not fit it."""
-import gc
-import importlib
-import os
-import pickle
-import sys
-import types
-
-
-class Later(types.ModuleType):
-    """A module that is imported when something in it is used for the first time."""
-
-    def __getattr__(self, name):
-        if name.startswith("__"):
-            raise AttributeError(name)
-        if sys.modules.get(self.__name__) is self:
-            del sys.modules[self.__name__]
-        self.__dict__.update(importlib.import_module(self.__name__).__dict__)
-        return getattr(self, name)
-
-
-def remembering(load):
-    """Reads a text once: cloud-init parses its configuration 14 times in a boot."""
-    seen = {}
-
-    def safe_load(text):
-        if not isinstance(text, (str, bytes)):
-            return load(text)
-        if text not in seen:
-            seen[text] = pickle.dumps(load(text))
-        return pickle.loads(seen[text])
-
-    return safe_load
-
-
-def start():
-    """Imports cloud-init. Only URLs need `requests`; url_helper names a class of it, as a type."""
-    import yaml
-
-    yaml.safe_load = remembering(yaml.safe_load)
-    requests, exceptions = Later("requests"), Later("requests.exceptions")
-    requests.exceptions, requests.Response = exceptions, None
-    sys.modules["requests"], sys.modules["requests.exceptions"] = requests, exceptions
-    gc.disable()
-    from cloudinit.cmd.main import main
-
-    gc.freeze()
-    gc.enable()
-    for module in (exceptions, requests):
-        if sys.modules.get(module.__name__) is module:
-            del sys.modules[module.__name__]
-    del requests.exceptions, requests.Response
-    return main
-
-
-original = "/usr/bin/cloud-init"
-try:
-    main = start()
-except Exception:
-    os.execv(original, [original] + sys.argv[1:])
-sys.argv[0] = original
-sys.exit(main())
-]]
-
----Files by their paths in the root, and their modes where they are programs.
+---Files by their paths in the root.
 local files = {
   { path = "etc/cloud/cloud.cfg.d/90_kiln.cfg", text = cloud_config },
-  { path = "usr/lib/kiln/cloud-init", text = cloud_init_start, mode = "755" },
-  { path = "etc/systemd/system/cloud-init-main.service.d/kiln.conf",
-    text = "[Service]\nExecStart=\nExecStart=/usr/lib/kiln/cloud-init --all-stages\n" },
   -- sshd checks its configuration again when it starts.
   { path = "etc/systemd/system/ssh.service.d/kiln.conf", text = "[Service]\nExecStartPre=\n" },
 }
@@ -139,7 +68,6 @@ local function script()
   for _, file in ipairs(files) do
     add("mkdir -p %s", sh.quote(file.path:match "^(.*)/"))
     add("printf %%s %s > %s", sh.quote(file.text), sh.quote(file.path))
-    if file.mode then add("chmod %s %s", file.mode, sh.quote(file.path)) end
   end
   for _, link in ipairs(links_to_null()) do
     local path = "etc/systemd/" .. link
