@@ -103,7 +103,7 @@ describe("a host behind a proxy command", function()
     assert.matches("cannot run ./raech", done.out .. done.err, 1, true)
     write("app.lua", (recipe:gsub("proxy_command = %b{}", "proxy_command = \"nc %%%%h\"")))
     done = kiln("run", "app.lua")
-    assert.matches("'proxy_command' is a list of words", done.out .. done.err, 1, true)
+    assert.matches("'proxy_command' must be a table", done.out .. done.err, 1, true)
     assert.is_nil(runs())
   end)
 
