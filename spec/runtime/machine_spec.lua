@@ -1,6 +1,7 @@
 local fs = require "rt.fs"
 local machine = require "rt.machine"
 local proc = require "rt.proc"
+local task = require "rt.task"
 
 ---The host's links and routes of a site; those of others come and go meanwhile.
 local function traces(dir)
@@ -35,6 +36,19 @@ describe("rt.machine", function()
   after_each(function()
     assert(machine.network_down { dir = dir })
     assert(fs.remove(dir, { recursive = true }))
+  end)
+
+  it("says the same when several ask at the same time", function()
+    local function said()
+      local text = {}
+      for _, row in ipairs(assert(machine.check { dir = dir })) do
+        text[#text + 1] = row.name .. tostring(row.ok)
+      end
+      return table.concat(text, " ")
+    end
+    local alone, children = said(), {}
+    for index = 1, 8 do children[index] = task.spawn(said) end
+    for _, child in ipairs(children) do assert.equal(alone, select(2, child:join())) end
   end)
 
   it("says of each thing whether the host has it, and what to do", function()
