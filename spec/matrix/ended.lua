@@ -3,7 +3,7 @@
 local cases = require "spec.matrix.cases"
 local inject = require "spec.matrix.inject"
 
-local ended = {}
+local ended = { word = "ended", title = "runs that fail before a request", start = 7 }
 
 ---The scenarios: the examples, and one that fails by itself.
 ended.scenarios = { "example", "broken", "retire", "database", "several" }
@@ -11,7 +11,8 @@ ended.scenarios = { "example", "broken", "retire", "database", "several" }
 ---Lists the cases of a scenario.
 ---@param known { operations: { key: string, name: string }[] }
 ---@return { fault: spec.Injection, name: string, how: string, on_error: string }[]
-function ended.of(known)
+---@return string words how many there are
+function ended.list(known)
   local list = {}
   for _, operation in ipairs(known.operations) do
     for _, place in ipairs(inject.places) do
@@ -25,59 +26,23 @@ function ended.of(known)
       end
     end
   end
-  return list
+  return list, ("%d operations, %d cases"):format(#known.operations, #list)
 end
 
-local function describe(case)
+---Describes a case.
+function ended.describe(case)
   return ("%s at %s of %s %s, %s, %s"):format(case.fault.error.kind, case.fault.place,
     case.fault.key, case.name, case.how, case.on_error)
 end
 
----Tries one case and says what does not hold.
-local function try(name, known, number, case, tally)
-  local ok, problems, status = xpcall(cases.ended, debug.traceback, name, known, case.fault,
-    case.how, case.on_error)
-  if not ok then problems, status = { tostring(problems) }, "error" end
+---Tries a case.
+---@return string[] problems
+---@return string status
+function ended.try(name, known, case)
+  local problems, status = cases.ended(name, known, case.fault, case.how, case.on_error)
   -- An operation that sends nothing does not fail at its first request.
   if not case.fault.reached and case.fault.place == "request" then problems = {} end
-  tally[status] = (tally[status] or 0) + 1
-  tally.all = tally.all + 1
-  if #problems == 0 then return true end
-  tally.bad = tally.bad + 1
-  print(("FAILED ended %s %d: %s"):format(name, number, describe(case)))
-  for _, problem in ipairs(problems) do print("      " .. problem) end
-  return false
-end
-
----Runs them all, or one.
----@param names string[] scenarios
----@param stride integer 1: every case
----@param number? integer the only case of the only scenario
----@return boolean holds
-function ended.run(names, stride, number)
-  local tally = { all = 0, bad = 0 }
-  for index, name in ipairs(names) do
-    local known = cases.count(name)
-    local list = ended.of(known)
-    print(("%s: %d operations, %d cases"):format(name, #known.operations, #list))
-    if number then
-      assert(list[number], ("%s has no case %d"):format(name, number))
-      local held = try(name, known, number, list[number], tally)
-      print((held and "holds: " or "does not hold: ") .. describe(list[number]))
-    else
-      for at = stride > 1 and index * 7 or 1, #list, stride do
-        try(name, known, at, list[at], tally)
-      end
-    end
-  end
-  local parts = {}
-  for status, count in pairs(tally) do
-    if status ~= "all" and status ~= "bad" then parts[#parts + 1] = count .. " " .. status end
-  end
-  table.sort(parts)
-  print(("runs that fail before a request: %d cases: %s; %d failed"):format(tally.all,
-    table.concat(parts, ", "), tally.bad))
-  return tally.bad == 0
+  return problems, status
 end
 
 return ended

@@ -17,6 +17,7 @@ death.watch_journals() -- before kiln.store takes the journal's functions
 
 require "spec.matrix.guests" -- before kiln.machine takes kiln.ssh
 local cases = require "spec.matrix.cases"
+local sweep = require "spec.matrix.sweep"
 
 local failed, count = 0, { resume = 0, abort = 0, twice = 0 }
 
@@ -35,18 +36,19 @@ local word = arg[1] or "short"
 local names = cases.scenarios[arg[2]] and { arg[2] }
   or { "deploy", "swap", "third", "failing", "choices" }
 if word == "faults" then
-  local holds = require("spec.matrix.faults").run(names,
+  local holds = sweep.run(require "spec.matrix.faults", names,
     arg[2] == "short" and 149 or 1, tonumber(arg[3]))
   timer.real()
   os.exit(holds and 0 or 1)
 end
 if word == "ended" then
   local ended = require "spec.matrix.ended"
-  local holds = ended.run(cases.scenarios[arg[2]] and names or ended.scenarios,
+  local holds = sweep.run(ended, cases.scenarios[arg[2]] and names or ended.scenarios,
     arg[2] == "short" and tonumber(arg[3]) or 1, arg[2] ~= "short" and tonumber(arg[3]) or nil)
   timer.real()
   os.exit(holds and 0 or 1)
 end
+
 ---Kills a recipe of nested blocks at several points, spread over the run by its number.
 local function nest(seed)
   local name = "nested " .. seed
