@@ -3,12 +3,10 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <limits.h>
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/utsname.h>
@@ -73,24 +71,12 @@ static int try_overlay(const kl_site *site)
                : 3;
 }
 
-// Waits for another check of this site, which uses the same folder. Gives what holds the lock until
-// it is closed, -1 where there can be none.
-static int lock_checks(const kl_site *site)
-{
-    char path[PATH_MAX];
-    kl_site_path(site, path, sizeof path, ".check.lock");
-    int lock = open(path, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
-    while (lock >= 0 && flock(lock, LOCK_EX) != 0 && errno == EINTR)
-        ;
-    return lock;
-}
-
 static void check_namespaces(const kl_site *site)
 {
     char *const argv[] = {"rm", "-rf", ".check", NULL};
     kl_command remove = {.argv = argv, .dir = site->dir};
     kl_failure ignored;
-    int status = 0, lock = lock_checks(site);
+    int status = 0;
     kl_command_run(&remove, NULL, &ignored);
     pid_t pid = fork();
     if (pid == 0)
@@ -99,8 +85,6 @@ static void check_namespaces(const kl_site *site)
         ;
     int code = WIFEXITED(status) ? WEXITSTATUS(status) : 1;
     kl_command_run(&remove, NULL, &ignored);
-    if (lock >= 0)
-        close(lock);
     answer_check("namespaces", code != 2, "user, mount and network namespaces",
                  "allow user namespaces: sysctl user.max_user_namespaces, and on Ubuntu "
                  "kernel.apparmor_restrict_unprivileged_userns=0");
@@ -263,9 +247,13 @@ static void check_site(kl_site *site, const char *dir)
     answer_check("site", opened, dir, failure.message);
     if (!opened)
         return;
+    // The trials have one folder and one group: two checks at the same time take turns.
+    bool locked = kl_site_lock(site, &failure);
     check_namespaces(site);
     check_ids(site);
     check_cgroup(site);
+    if (locked)
+        kl_site_unlock(site);
 }
 
 bool kl_machine_check(kl_site *site, const kl_fields *request, kl_failure *failure)
