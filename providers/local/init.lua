@@ -182,8 +182,11 @@ function Driver:create_machine(spec)
   }
   if not made and err.kind == "exists" then
     local there = self:machine(spec.name)
-    local tags = there and there.tags or {}
-    if tags.kiln_project then
+    local tags, ours = there and there.tags or {}, spec.tags or {}
+    if tags.kiln_project and tags.kiln_project == ours.kiln_project then
+      err.message = ("%s, of this project, environment %s: `kiln gc` says of which run; it removes "
+        .. "what no run needs"):format(err.message, tags.kiln_env)
+    elseif tags.kiln_project then
       err.message = ("%s, of project %s, environment %s: services of one host need different "
         .. "names"):format(err.message, tags.kiln_project, tags.kiln_env)
     end

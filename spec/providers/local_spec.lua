@@ -72,6 +72,22 @@ describe("a local site", function()
     end
   end)
 
+  it("says whose machine has a name already", function()
+    local image = driver:base_image("debian-13", function() end).id
+    local function create(token, project)
+      return driver:create_machine { name = "web-1", token = token, image = image,
+        tags = { kiln_project = project, kiln_env = "default", kiln_service = "web" } }
+    end
+    create("kl-1-1", "aaaa")
+    local _, ours = pcall(create, "kl-2-1", "aaaa")
+    assert.equal("exists", ours.kind)
+    assert.matches("web-1 already, of this project, environment default", ours.message, 1, true)
+    assert.matches("kiln gc", ours.message, 1, true)
+    local _, theirs = pcall(create, "kl-3-1", "bbbb")
+    assert.equal("exists", theirs.kind)
+    assert.matches("web-1 already, of project aaaa", theirs.message, 1, true)
+  end)
+
   it("ends its network with the last address when no machine is there", function()
     assert.is_false(has_network())
     local first = driver:create_address { name = "first" }
