@@ -94,6 +94,7 @@ describe("user-data on a cloud", function()
     assert.not_equal(0, done.code)
     assert.matches("run_cmd", done.err)
     assert.matches("still there: machine kinds-wrong", done.err, 1, true)
+    assert.matches("remove what nothing needs: kiln gc", done.err, 1, true)
   end)
 
   on_machines("ends where a command's failure is told with what the command said, once", function()

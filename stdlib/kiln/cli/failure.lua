@@ -150,12 +150,15 @@ function failure.ending(outcome, verbose, told)
       table.insert(lines, index + 1, "    " .. text)
     end
   end
-  if verbose and outcome.error then
-    local calls = failure.traceback(outcome.error)
+  if verbose and err then
+    local calls = failure.traceback(err)
     table.move(calls, 1, #calls, #lines + 1, lines)
   end
   if outcome.remains and outcome.status ~= "done" then
     for _, text in ipairs(remains.lines(outcome.remains)) do lines[#lines + 1] = "  " .. text end
+    if outcome.status == "failed" and #outcome.remains.there > 0 then
+      lines[#lines + 1] = ("  remove what nothing needs: %s gc"):format(program(outcome))
+    end
   end
   if outcome.status ~= "done" then
     table.move(not_undone(outcome), 1, most_shown + 1, #lines + 1, lines)
